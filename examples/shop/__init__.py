@@ -1,0 +1,1 @@
+"""A small shop of three web apps whose every request gets a price: `python -m examples.shop`."""

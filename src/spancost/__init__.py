@@ -1,0 +1,54 @@
+"""spancost puts a price on every OpenTelemetry span, and adds the prices up along the span tree.
+
+Names are loaded when they are first used, so that importing the package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from spancost.attribution import attribute
+    from spancost.config import Config, load_config
+    from spancost.errors import ConfigError, SpancostError
+    from spancost._install import flush, install, shutdown
+    from spancost.processor import CostSpanProcessor
+    from spancost.sampler import MeterAll
+
+__all__ = [
+    "install",
+    "flush",
+    "shutdown",
+    "attribute",
+    "CostSpanProcessor",
+    "MeterAll",
+    "Config",
+    "load_config",
+    "SpancostError",
+    "ConfigError",
+]
+
+_HOMES = {
+    "install": "spancost._install",
+    "flush": "spancost._install",
+    "shutdown": "spancost._install",
+    "attribute": "spancost.attribution",
+    "CostSpanProcessor": "spancost.processor",
+    "MeterAll": "spancost.sampler",
+    "Config": "spancost.config",
+    "load_config": "spancost.config",
+    "SpancostError": "spancost.errors",
+    "ConfigError": "spancost.errors",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'spancost' has no attribute {name!r}")
+    return getattr(importlib.import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,78 @@
+"""The `opentelemetry_pre_instrument` entry point: spancost under `opentelemetry-instrument`.
+
+Runs when the SDK's providers exist and no instrumentation has run yet. An exception here would abort all
+instrumentation of the application, so none leaves.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from types import FrameType
+
+_logger = logging.getLogger("spancost")
+_EXIT_TIMEOUT_S = 5.0
+
+
+def pre_instrument() -> None:
+    """Install spancost on the global providers; on any problem log once and leave the application alone."""
+    try:
+        if os.environ.get("SPANCOST_ENABLED", "").strip().lower() in ("false", "0", "no", "off"):
+            return
+        _install()
+    except Exception as error:
+        if type(error).__name__ == "ConfigError":
+            _logger.error("spancost is off: %s", error)  # noqa: TRY400 - the message says it all
+        else:
+            _logger.exception("spancost is off: it could not be set up")
+
+
+def _install() -> None:
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
+
+    if not isinstance(trace.get_tracer_provider(), TracerProvider):
+        _logger.info("spancost is idle: there is no SDK TracerProvider (OTEL_SDK_DISABLED, or no distro)")
+        return
+    from spancost.config import load_config
+    from spancost._install import install
+
+    config = load_config()
+    if not config.enabled:
+        return
+    install(config=config)
+    _flush_on_sigterm()
+
+
+def _flush_on_sigterm() -> None:
+    """Flush when SIGTERM would end the process without any exit handler.
+
+    Only where the signal still has its default action. A server that sets its own handler replaces this one; uvicorn puts
+    it back and raises the signal again after its shutdown, which is when it is needed.
+    """
+    if os.name != "posix" or threading.current_thread() is not threading.main_thread():
+        return
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _on_sigterm)
+
+
+def _on_sigterm(signum: int, _frame: FrameType | None) -> None:
+    # On a thread of its own: the signal may have interrupted a holder of any lock, and then only time is lost.
+    flusher = threading.Thread(target=_flush, name="spancost-exit", daemon=True)
+    flusher.start()
+    flusher.join(_EXIT_TIMEOUT_S)
+    signal.signal(signum, signal.SIG_DFL)
+    os.kill(os.getpid(), signum)
+
+
+def _flush() -> None:
+    from opentelemetry import trace
+
+    from spancost._install import shutdown
+
+    shutdown(_EXIT_TIMEOUT_S)
+    force_flush = getattr(trace.get_tracer_provider(), "force_flush", None)
+    if force_flush is not None:
+        force_flush(int(_EXIT_TIMEOUT_S * 1000))

@@ -1,0 +1,332 @@
+"""Builds the parts and ties them to a TracerProvider and a MeterProvider."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import weakref
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from opentelemetry import metrics as otel_metrics
+from opentelemetry import trace
+
+from spancost import names
+from spancost._guard import logger
+from spancost.config import ASSUMED_COMPUTE, ASSUMED_REGION, Config, load_config
+from spancost.engine import CostEngine, MeterSet
+from spancost.errors import SpancostError
+from spancost.meters.aws import AwsMeter
+from spancost.meters.compute import ComputePricing
+from spancost.meters.egress import EgressMeter
+from spancost.meters.http_api import HttpApiMeter
+from spancost.meters.llm import LlmMeter
+from spancost.prices.book import PriceBook, shipped_data
+from spancost.prices.compute import ComputeSpecError, compute_rate
+from spancost.prices.http_rules import HttpRules
+from spancost.sinks.totals import MetricTotals
+from spancost.window import Origin
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.trace import TracerProvider
+
+_VENDORS: Final = ("aws", "gcp", "azure")
+_CONSTANT_LABELS: Final = (
+    "service.name",
+    "deployment.environment.name",
+    "k8s.namespace.name",
+    "cloud.account.id",
+    "cloud.region",
+)
+_MULTIPROC: Final = ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir")
+
+_lock: Final = threading.RLock()
+_default: CostEngine | None = None
+_installed: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def install(
+    tracer_provider: TracerProvider | None = None,
+    meter_provider: MeterProvider | None = None,
+    *,
+    config: Config | None = None,
+) -> CostEngine:
+    """Price the spans of a TracerProvider; calling it again changes nothing.
+
+    Args:
+        tracer_provider: An SDK TracerProvider; the global one by default.
+
+        meter_provider: Where metrics go; the global one by default.
+
+        config: Settings; `spancost.yaml` and the environment by default.
+
+    Returns:
+        The engine of this process.
+
+    Raises:
+        SpancostError: There is no SDK TracerProvider yet.
+
+        ConfigError: A setting is wrong.
+    """
+    from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
+
+    from spancost.capture.instrumentors import hook_instrumentors
+    from spancost.processor import CostSpanProcessor
+    from spancost.sampler import meter_all
+
+    provider: Any = trace.get_tracer_provider() if tracer_provider is None else tracer_provider
+    provider = getattr(provider, "_real_provider", None) or provider
+    if not isinstance(provider, SdkTracerProvider):
+        raise SpancostError(
+            f"spancost.install() needs an SDK TracerProvider, and the present one is a {type(provider).__name__}: "
+            "call trace.set_tracer_provider(TracerProvider()) first, or pass tracer_provider="
+        )
+    with _lock:
+        engine = default_engine(config)
+        if provider in _installed:
+            return engine
+        _installed.add(provider)
+        if meter_provider is not None:
+            _attach_meter_provider(engine, meter_provider)
+        provider.add_span_processor(CostSpanProcessor(engine))
+        engine.sampled_only = not (engine.config.meter_all and meter_all(provider))
+        if engine.sampled_only:
+            logger.info("only sampled spans are metered: SPANCOST_METER_ALL is off or the sampler cannot be wrapped")
+        hook_instrumentors()
+        _attach_what_is_there(engine)
+    return engine
+
+
+def default_engine(config: Config | None = None) -> CostEngine:
+    """Return the engine of this process, made at the first call."""
+    global _default
+    with _lock:
+        if _default is None:
+            _default = build_engine(load_config() if config is None else config)
+            _default.sampled_only = True  # until `install` has wrapped the sampler
+            _default.connect()
+            import atexit
+
+            # Registered last, so it runs before the providers' own: their last export then shows every series in full.
+            atexit.register(_at_exit)
+        return _default
+
+
+def current_engine() -> CostEngine | None:
+    """Return the engine of this process if there is one."""
+    return _default
+
+
+def flush(timeout: float = 10.0) -> bool:
+    """Publish everything that was charged so far: metrics, ledger, and the MeterProvider's own export.
+
+    Args:
+        timeout: Longest wait, seconds.
+
+    Returns:
+        True if everything went out in time, and if there is nothing to flush.
+    """
+    return True if _default is None else _default.flush(timeout)
+
+
+def shutdown(timeout: float = 10.0) -> bool:
+    """Flush and stop pricing in this process.
+
+    Args:
+        timeout: Longest wait, seconds.
+    """
+    return True if _default is None else _default.shutdown(timeout)
+
+
+def _at_exit() -> None:
+    engine = _default
+    if engine is None or engine.tree is None:
+        return
+    for sink in engine.sinks:
+        if isinstance(sink, MetricTotals):
+            sink.release_for_good()
+    try:
+        engine.publish(final=True)
+    except Exception:
+        engine.errors.caught("exit")
+
+
+def build_engine(config: Config, *, book: PriceBook | None = None) -> CostEngine:
+    """Build an engine with its meters and sinks, tied to nothing yet.
+
+    Args:
+        config: Settings.
+
+        book: Prices; the shipped ones by default. Overrides of the configuration are added.
+    """
+    prices = (PriceBook.shipped() if book is None else book).with_overrides(config.overrides)
+    llm = LlmMeter()
+    rules = HttpApiMeter(HttpRules.shipped(), config.http_free_hosts)
+    totals = MetricTotals(
+        max_values_per_label=config.max_values_per_label,
+        max_series_per_metric=config.max_series_per_metric,
+        hold_s=_hold_s(config),
+        kept=config.labels,
+    )
+    engine = CostEngine(config, MeterSet(ComputePricing(pending=True), llm), [totals], keep_traces=bool(config.ledger))
+    engine.price_date = str(shipped_data()["as_of"])
+
+    def prepare(resource: Mapping[str, Any]) -> None:
+        engine.meters = _meters(config, prices, resource, llm, rules)
+        if config.ledger:
+            from spancost.sinks.ledger import Ledger
+
+            engine.add_sink(Ledger(config.ledger, origin_of(resource), flush_interval_seconds=config.flush_interval_s))
+
+    engine.prepare = prepare
+    engine.upkeep.append(lambda: _attach_what_is_there(engine))
+    return engine
+
+
+def _hold_s(config: Config) -> float:
+    if config.first_value_hold_s is not None:
+        return config.first_value_hold_s
+    try:
+        export_s = float(os.environ.get("OTEL_METRIC_EXPORT_INTERVAL", "60000")) / 1000
+    except ValueError:
+        export_s = 60.0
+    return max(60.0, export_s)
+
+
+def _meters(
+    config: Config, book: PriceBook, resource: Mapping[str, Any], llm: LlmMeter, rules: HttpApiMeter
+) -> MeterSet:
+    region = config.region or _text(resource, "cloud.region")
+    region_assumed = not region and "region" in config.assume
+    if region_assumed:
+        region = ASSUMED_REGION
+    pricing = _compute(config, book, resource, region)
+    provider = _text(resource, "cloud.provider")
+    if provider not in _VENDORS:
+        provider = pricing.rate.provider if pricing.rate is not None else ""
+    if provider not in _VENDORS:
+        provider = next((vendor for vendor in _VENDORS if region in book.regions(vendor)), "")
+    clients = "private" if config.egress_clients == "private" else "internet"
+    return MeterSet(
+        pricing,
+        llm,
+        AwsMeter(book, region),
+        EgressMeter(book, provider, region, clients, assumed_region=region_assumed),
+        rules,
+    )
+
+
+def _compute(config: Config, book: PriceBook, resource: Mapping[str, Any], region: str) -> ComputePricing:
+    provider, host_type = _text(resource, "cloud.provider"), _text(resource, "host.type")
+    spec, assumed = config.compute, False
+    if not spec and provider in _VENDORS and host_type:
+        spec = f"{provider}:{host_type}"
+    if not spec and "compute" in config.assume:
+        spec, assumed = ASSUMED_COMPUTE, True
+    if not spec:
+        logger.info(
+            "the machine's price is not known, so compute is not priced: set %s, for example aws:m6i.large or 0.096usd/h",
+            names.ENV_COMPUTE,
+        )
+        return ComputePricing()
+    try:
+        return ComputePricing(compute_rate(spec, region or None, book), assumed=assumed)
+    except ComputeSpecError as error:
+        logger.warning("compute is not priced: %s", error)
+        return ComputePricing()
+
+
+def origin_of(resource: Mapping[str, Any]) -> Origin:
+    """Return what a resource says of where spans come from."""
+    return Origin(
+        _text(resource, "service.name"),
+        _text(resource, "deployment.environment.name") or _text(resource, "deployment.environment"),
+        _text(resource, "cloud.account.id"),
+    )
+
+
+def constant_labels(resource: Mapping[str, Any]) -> dict[str, str]:
+    """Return the labels with one value in this process that are known, by Prometheus name."""
+    return {name.replace(".", "_"): value for name in _CONSTANT_LABELS if (value := _text(resource, name))}
+
+
+def _text(resource: Mapping[str, Any], key: str) -> str:
+    value = resource.get(key)
+    return "" if value is None else str(value)
+
+
+# --- metrics: whatever the process has, whenever it appears -------------------------------------------
+
+
+def _attach_what_is_there(engine: CostEngine) -> None:
+    provider: Any = otel_metrics.get_meter_provider()
+    _attach_meter_provider(engine, getattr(provider, "_real_meter_provider", None) or provider)
+    # Imported by the application itself, or asked for: never imported on our account alone.
+    if "prometheus_client" in sys.modules or engine.config.prometheus_port is not None:
+        _attach_prometheus(engine)
+
+
+def _totals_of(engine: CostEngine) -> MetricTotals:
+    return next(sink for sink in engine.sinks if isinstance(sink, MetricTotals))
+
+
+def _has(engine: CostEngine, sink_name: str) -> bool:
+    return any(sink.name == sink_name for sink in engine.sinks)
+
+
+def _attach_meter_provider(engine: CostEngine, provider: Any) -> None:
+    try:
+        from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
+    except ImportError:
+        return
+    if not isinstance(provider, SdkMeterProvider) or _has(engine, "otel_metrics"):
+        return
+    from spancost.sinks.metrics import OtelMetrics
+
+    engine.add_sink(OtelMetrics(engine, _totals_of(engine), provider))
+    engine.on_flush.append(lambda seconds: bool(provider.force_flush(timeout_millis=max(1.0, seconds * 1000))))
+
+
+def _attach_prometheus(engine: CostEngine) -> None:
+    if engine.prometheus is not None:
+        return
+    if _otel_prometheus_reader_present():
+        engine.prometheus = "otel"
+        return
+    try:
+        from spancost.sinks.prometheus import MultiprocessMetrics, TotalsCollector, serve
+    except ImportError:
+        engine.prometheus = "missing"
+        logger.warning("an own /metrics needs prometheus_client: pip install 'spancost[prometheus]'")
+        return
+    from prometheus_client import REGISTRY
+
+    labels = constant_labels(engine.resource)
+    multiprocess = any(os.environ.get(name) for name in _MULTIPROC)
+    if engine.tree is None:
+        return  # labels and worker are known with the first span
+    if multiprocess:
+        engine.add_sink(MultiprocessMetrics(engine, _totals_of(engine), labels))
+    else:
+        REGISTRY.register(TotalsCollector(engine, _totals_of(engine), labels))  # type: ignore[arg-type]
+    engine.prometheus = "multiprocess" if multiprocess else "registry"
+    port = engine.config.prometheus_port
+    if port is not None:
+        try:
+            serve(port, engine.config.prometheus_host, multiprocess=multiprocess)
+        except OSError as error:
+            level = logging.INFO if multiprocess else logging.WARNING
+            logger.log(level, "port %d for /metrics is taken (%s)", port, error.strerror)
+
+
+def _otel_prometheus_reader_present() -> bool:
+    module = sys.modules.get("opentelemetry.exporter.prometheus")
+    if module is None:
+        return False
+    provider: Any = otel_metrics.get_meter_provider()
+    config = getattr(getattr(provider, "_real_meter_provider", None) or provider, "_sdk_config", None)
+    readers = getattr(config, "metric_readers", ())
+    return any(isinstance(reader, module.PrometheusMetricReader) for reader in readers)

@@ -1,0 +1,238 @@
+"""Whose cost it is: the entry (route or entrypoint), and feature, tenant and team.
+
+Labels are read from span attributes only; raw paths, query strings and arguments are never looked at.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final, NamedTuple, TypeVar, cast
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+
+from spancost import charge, names
+from spancost.capture.facts import NODE_ATTRIBUTE
+from spancost.window import Attribution, EntryLabels
+
+_MAX_LABEL_LENGTH: Final = 200
+_CONTEXT_KEY: Final = "spancost-attribution"
+ATTRIBUTION_ATTRIBUTES: Final = frozenset({names.FEATURE, names.TENANT, names.TEAM})
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class Tags(NamedTuple):
+    """What `attribute()` says of the work inside it."""
+
+    attribution: Attribution
+    labels: tuple[tuple[str, str], ...] = ()
+    """Free labels, written on priced spans as `spancost.label.<name>`."""
+
+
+class _Use:
+    """Whether anybody attributes at all: spares every span a look into its context until then."""
+
+    seen = False
+
+
+def tags_in_use() -> bool:
+    """True once `attribute()` has been called in this process."""
+    return _Use.seen
+
+
+def tags_of(context: otel_context.Context | None) -> Tags | None:
+    """Return what `attribute()` has set in a context (the current one by default)."""
+    return cast("Tags | None", otel_context.get_value(_CONTEXT_KEY, context))
+
+
+class attribute:  # noqa: N801 - used like a function: `with attribute(...)`, `@attribute(...)`
+    """Say whose cost the work inside is: a context manager and a decorator, sync and async.
+
+    Every span that starts inside carries these labels, in child tasks and (with
+    opentelemetry-instrumentation-threading) in threads, too. Keys that are still empty on the local root are set
+    there, so that the request's own compute and egress follow. Inner calls override outer ones key by key.
+
+    Args:
+        feature: Product feature, for example `checkout`.
+
+        tenant: Customer or account. Do not use personal data.
+
+        team: Owner.
+
+        **labels: Further labels, written on priced spans as `spancost.label.<name>`.
+
+    Example:
+        >>> from spancost import attribute
+        >>> with attribute(feature="checkout", tenant="acme"):
+        ...     pass
+    """
+
+    __slots__ = ("_given", "_labels", "_tokens")
+
+    def __init__(
+        self, *, feature: str | None = None, tenant: str | None = None, team: str | None = None, **labels: str
+    ) -> None:
+        self._given = Attribution(_label(feature), _label(tenant), _label(team))
+        self._labels = tuple((name, _label(value)) for name, value in labels.items())
+        self._tokens: list[Any] = []
+
+    def __enter__(self) -> attribute:
+        _Use.seen = True
+        outer = tags_of(None)
+        tags = Tags(self._given, self._labels)
+        if outer is not None:
+            inner_names = {name for name, _ in self._labels}
+            kept = tuple(pair for pair in outer.labels if pair[0] not in inner_names)
+            tags = Tags(filled(self._given, outer.attribution), self._labels + kept)
+        self._tokens.append(otel_context.attach(otel_context.set_value(_CONTEXT_KEY, tags)))
+        node = getattr(trace.get_current_span(), NODE_ATTRIBUTE, None)
+        if node is not None:
+            root = node.root
+            root.attribution = filled(root.attribution, tags.attribution)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._tokens:
+            otel_context.detach(self._tokens.pop())
+
+    async def __aenter__(self) -> attribute:
+        return self.__enter__()
+
+    async def __aexit__(self, *details: object) -> None:
+        self.__exit__(*details)
+
+    def __call__(self, function: _F) -> _F:
+        """Decorate a function, coroutine function, generator function or async generator function."""
+
+        def again() -> attribute:
+            fresh = attribute()
+            fresh._given, fresh._labels = self._given, self._labels
+            return fresh
+
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def in_task(*args: Any, **kwargs: Any) -> Any:
+                with again():
+                    return await function(*args, **kwargs)
+
+            return cast("_F", in_task)
+        if inspect.isasyncgenfunction(function):
+
+            @functools.wraps(function)
+            async def in_async_generator(*args: Any, **kwargs: Any) -> Any:
+                iterator = function(*args, **kwargs)
+                try:
+                    while True:
+                        # Entered for each step: between steps the consumer's own context is in force.
+                        with again():
+                            try:
+                                item = await anext(iterator)
+                            except StopAsyncIteration:
+                                return
+                        yield item
+                finally:
+                    await iterator.aclose()
+
+            return cast("_F", in_async_generator)
+        if inspect.isgeneratorfunction(function):
+
+            @functools.wraps(function)
+            def in_generator(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+                return (yield from _stepwise(function(*args, **kwargs), again))
+
+            return cast("_F", in_generator)
+
+        @functools.wraps(function)
+        def in_call(*args: Any, **kwargs: Any) -> Any:
+            with again():
+                return function(*args, **kwargs)
+
+        return cast("_F", in_call)
+
+
+def _stepwise(generator: Generator[Any, Any, Any], again: Callable[[], attribute]) -> Generator[Any, Any, Any]:
+    """Run each step of a generator inside the attribution, and the consumer outside of it."""
+    send: Any = None
+    error: BaseException | None = None
+    while True:
+        with again():
+            try:
+                item = generator.send(send) if error is None else generator.throw(error)
+            except StopIteration as stop:
+                return stop.value
+        error = None
+        try:
+            send = yield item
+        except GeneratorExit:
+            with again():
+                generator.close()
+            raise
+        except BaseException as thrown:
+            error = thrown
+
+
+@contextmanager
+def no_attribution() -> Generator[None]:
+    """Forget any attribution inside the block."""
+    token = otel_context.attach(otel_context.set_value(_CONTEXT_KEY, None))
+    try:
+        yield
+    finally:
+        otel_context.detach(token)
+
+
+def filled(first: Attribution, second: Attribution) -> Attribution:
+    """Return `first` with its empty keys taken from `second`."""
+    if first == second or second == _NOBODY:
+        return first
+    return Attribution(first.feature or second.feature, first.tenant or second.tenant, first.team or second.team)
+
+
+_NOBODY: Final = Attribution()
+
+
+def from_attributes(attributes: Mapping[str, Any]) -> Attribution:
+    """Read feature, tenant and team from span attributes."""
+    get = attributes.get
+    return Attribution(_label(get(names.FEATURE)), _label(get(names.TENANT)), _label(get(names.TEAM)))
+
+
+def _label(value: object) -> str:
+    if value is None:
+        return ""
+    return str(value)[:_MAX_LABEL_LENGTH]
+
+
+def entry_labels(name: str, kind: int, attributes: Mapping[str, Any]) -> EntryLabels | None:
+    """Read a local root's labels from its present attributes.
+
+    Returns:
+        The labels, or None for an HTTP server span that has no route (yet).
+    """
+    get = attributes.get
+    if kind == charge.SERVER:
+        method = get("http.request.method") or get("http.method")
+        if method is not None:
+            route = get("http.route")
+            return EntryLabels(_label(route), _label(method), "") if route else None
+        rpc_method = get("rpc.method")
+        if rpc_method is not None:
+            service = get("rpc.service")
+            return EntryLabels("", "", _label(f"{service}/{rpc_method}" if service else rpc_method))
+    entrypoint = get("celery.task_name") or get("faas.name")
+    if not entrypoint and kind == charge.CONSUMER:
+        operation = get("messaging.operation.name") or get("messaging.operation.type") or get("messaging.operation")
+        destination = get("messaging.destination.template") or get("messaging.destination.name")
+        entrypoint = " ".join(str(part) for part in (operation, destination) if part)
+    return EntryLabels("", "", _label(entrypoint or name))
+
+
+def routeless_labels(attributes: Mapping[str, Any]) -> EntryLabels:
+    """Labels of an HTTP request that matched no route: one constant, whatever the path."""
+    method = attributes.get("http.request.method") or attributes.get("http.method") or ""
+    return EntryLabels(names.NO_ROUTE, _label(method), "")

@@ -1,0 +1,49 @@
+"""All commands in one typer application."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from spancost.cli.doctor import doctor
+from spancost.cli.explain import explain
+from spancost.cli.report import report
+from spancost.cli.run import run
+from spancost.cli.tree import tree
+from spancost.sinks.ledger_schema import spancost_version
+
+app = typer.Typer(
+    help="What does each request cost, and who made us spend it? Prices every OpenTelemetry span.",
+    epilog="Begin with: spancost run -- flask --app shop run",
+    no_args_is_help=True,
+    rich_markup_mode=None,  # plain help: the same text on a terminal, in a pipe and in the README
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"spancost {spancost_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def callback(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Options that stand before the command."""
+
+
+callback.__doc__ = app.info.help
+app.command(
+    # Options behind the application's command are the application's.
+    context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True},
+)(run)
+app.command()(report)
+app.command()(tree)
+app.command()(doctor)
+app.add_typer(explain, name="explain")

@@ -1,0 +1,146 @@
+"""How amounts and tables look: significant digits, right-aligned, as wide as the terminal allows."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+UNKNOWN: Final = "?"
+"""Used, but without a price: never shown as $0."""
+_PIPED_WIDTH = 240
+_MIN_KEY_WIDTH = 16
+_MAX_KEY_SHARE = 0.6
+_GAP = 2
+
+
+def usd(amount: float) -> str:
+    """Return USD with at least two decimals and three or four significant digits: `$1,234.50`, `$0.00000123`."""
+    if amount == 0:
+        return "$0"
+    sign, size = ("-" if amount < 0 else ""), abs(amount)
+    if size >= 100:
+        return f"{sign}${size:,.2f}"
+    if size < 1e-12:
+        return f"{sign}${size:.2e}"
+    return f"{sign}${_significant(size, 4 if size >= 0.01 else 3, at_least_decimals=2)}"
+
+
+def rate(amount: float) -> str:
+    """Return a rate in USD with up to ten significant digits, as vendors print it: `$0.000000625`."""
+    if amount == 0 or abs(amount) < 1e-15:
+        return f"${amount:g}"
+    return f"${_significant(amount, 10, at_least_decimals=0)}"
+
+
+def number(value: float) -> str:
+    """Return a quantity: whole numbers whole, others with four significant digits."""
+    if value == int(value) and abs(value) < 1e15:
+        return f"{int(value):,}"
+    if abs(value) >= 1000:
+        return f"{value:,.1f}"
+    if abs(value) < 1e-12:
+        return f"{value:.2e}"
+    return _significant(value, 4, at_least_decimals=0)
+
+
+def share(part: float, whole: float) -> str:
+    """Return a percentage; small shares keep a digit that is not zero."""
+    if not whole or not part:
+        return "0 %" if whole else ""
+    percent = 100 * part / whole
+    return f"{percent:.1f} %" if percent >= 0.05 else f"{_significant(percent, 1, at_least_decimals=0)} %"
+
+
+def clock(minute: int) -> str:
+    """Return a minute (Unix seconds // 60) as text, UTC."""
+    return datetime.fromtimestamp(minute * 60, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _significant(value: float, digits: int, *, at_least_decimals: int) -> str:
+    decimals = max(at_least_decimals, digits - 1 - math.floor(math.log10(abs(value))), 0)
+    text = f"{value:,.{decimals}f}"
+    whole, _, fraction = text.partition(".")
+    fraction = fraction.rstrip("0").ljust(at_least_decimals, "0")
+    return f"{whole}.{fraction}" if fraction else whole
+
+
+def console() -> Console:
+    """Return a console for stdout: no colour when piped or `NO_COLOR` is set, and then nothing is cut."""
+    width = None if sys.stdout.isatty() or os.environ.get("COLUMNS") else _PIPED_WIDTH
+    return Console(width=width, highlight=False, soft_wrap=False)
+
+
+def print_json(document: object) -> None:
+    """Print one JSON object with full precision."""
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+class Column(NamedTuple):
+    """One column of a table."""
+
+    title: str
+    cells: list[str]
+    """One per row; the last row may be a sum."""
+    is_key: bool = False
+    """Keys are left-aligned and stand in every block of a table that is too wide."""
+
+
+def print_table(out: Console, columns: Sequence[Column], *, sum_rows: int = 0) -> None:
+    """Print columns as one table, or as several blocks that repeat the keys where the terminal is too narrow.
+
+    Args:
+        out: Where to print.
+
+        columns: Keys first.
+
+        sum_rows: How many rows at the end are sums; a rule stands above them.
+    """
+    keys = [column for column in columns if column.is_key]
+    values = [column for column in columns if not column.is_key]
+    for block in _blocks(keys, values, out.width):
+        table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, header_style="bold", show_edge=False)
+        for column in (*keys, *block):
+            if column.is_key:
+                table.add_column(column.title, overflow="fold", min_width=min(_MIN_KEY_WIDTH, _width(column)))
+            else:
+                table.add_column(column.title, justify="right", no_wrap=True, min_width=_width(column))
+        count = len(columns[0].cells)
+        for index in range(count):
+            is_sum = index >= count - sum_rows
+            style = "bold" if is_sum else ""
+            table.add_row(*(Text(column.cells[index], style=style) for column in (*keys, *block)))
+        if block[0] is not values[0]:
+            out.print()
+        out.print(table)
+
+
+def _width(column: Column) -> int:
+    return max(map(cell_len, (column.title, *column.cells)))
+
+
+def _blocks(keys: Sequence[Column], values: Sequence[Column], width: int) -> list[list[Column]]:
+    """Spread the value columns over as few tables as fit; keys longer than most of the width are folded."""
+    natural = sum(_width(column) + _GAP for column in keys)
+    if natural + sum(_width(column) + _GAP for column in values) - _GAP <= width:
+        return [list(values)]
+    keys_width = min(natural, int(width * _MAX_KEY_SHARE))
+    blocks: list[list[Column]] = [[]]
+    used = keys_width
+    for column in values:
+        needed = _width(column) + _GAP
+        if blocks[-1] and used + needed - _GAP > width:
+            blocks.append([])
+            used = keys_width
+        blocks[-1].append(column)
+        used += needed
+    return blocks

@@ -1,0 +1,334 @@
+"""`spancost doctor`: what is active, what is not priced and why, and what to set."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from importlib import metadata
+from typing import Annotated, Any, Final, NamedTuple
+
+import typer
+from rich.text import Text
+
+from spancost import names
+from spancost.cli import EXIT_FINDINGS, EXIT_USAGE
+from spancost.cli._format import console, number, print_json, rate
+from spancost.cli._ledger import LedgerOption, TreeFormat, ledger_path
+from spancost.cli._reasons import advice_for
+from spancost.cli.report import subject
+from spancost.config import DEFAULT_FILE, Config, load_config
+from spancost.errors import LedgerError, SpancostError
+from spancost.sinks.ledger_reader import LedgerReader, UnpricedRow
+from spancost.sinks.ledger_schema import spancost_version
+
+OK: Final = "ok"
+NOTE: Final = "note"
+PROBLEM: Final = "problem"
+ERROR: Final = "error"
+_MARKS: Final = {OK: ("ok", "green"), NOTE: ("note", "cyan"), PROBLEM: ("set", "yellow"), ERROR: ("ERROR", "bold red")}
+_SHOWN_SUBJECTS: Final = 10
+
+_WANTED: Final = {
+    "flask": ("opentelemetry-instrumentation-flask", "'spancost[flask]'"),
+    "fastapi": ("opentelemetry-instrumentation-fastapi", "'spancost[fastapi]'"),
+    "django": ("opentelemetry-instrumentation-django", "'spancost[django]'"),
+    "botocore": ("opentelemetry-instrumentation-botocore", "'spancost[botocore]'"),
+    "openai": ("opentelemetry-instrumentation-genai-openai", "opentelemetry-instrumentation-genai-openai"),
+    "anthropic": ("opentelemetry-instrumentation-genai-anthropic", "opentelemetry-instrumentation-genai-anthropic"),
+}
+"""Library -> the instrumentation that shows what it costs, and how to install it."""
+_TRACES_ITSELF: Final = frozenset({"anthropic"})
+"""Libraries whose newer versions make their own spans: an instrumentation is welcome, not needed."""
+_NO_CACHED_TOKENS: Final = "opentelemetry-instrumentation-openai-v2"
+_OWN_TRACERS: Final = ("openai", "anthropic", "langchain")
+
+
+class Check(NamedTuple):
+    """One thing looked at."""
+
+    subject: str
+    state: str
+    """`ok`, `note`, `problem` (something to set or install) or `error` (wrong configuration or ledger)."""
+    text: str
+
+
+class Instrumentation(NamedTuple):
+    """One installed instrumentation."""
+
+    name: str
+    """Name of its entry point."""
+    package: str
+    version: str
+    libraries: tuple[str, ...]
+    """Installed libraries it instruments."""
+    disabled: bool
+
+
+class Unpriced(NamedTuple):
+    """One reason for missing prices."""
+
+    reason: str
+    component: str
+    charges: int
+    quantity: float
+    unit: str
+    subjects: dict[str, int]
+    """Hosts, models or operations with their counts, most frequent first, the first ten."""
+    advice: str
+
+
+def doctor(
+    ledger: LedgerOption = None,
+    output: Annotated[TreeFormat, typer.Option("--format", help="table or json.")] = TreeFormat.TABLE,
+) -> None:
+    """Say which instrumentations are active, what is not priced and why, and what to set.
+
+    Exit code 0: all is well; 1: something is not priced or not set; 2: the configuration or the ledger is wrong.
+
+    Example: spancost doctor --ledger spancost.sqlite
+    """
+    config, config_check = _configuration()
+    checks = [*_versions(), config_check, *_machine(config)]
+    installed = instrumentations()
+    checks.extend(_instrumentation_checks(installed))
+    path = ledger_path(ledger)
+    ledger_check, rows = _ledger(path, asked_for=ledger is not None)
+    checks.append(ledger_check)
+    unpriced = grouped(rows)
+    states = {check.state for check in checks}
+    code = EXIT_USAGE if ERROR in states else EXIT_FINDINGS if PROBLEM in states or unpriced else 0
+    if output is TreeFormat.JSON:
+        document: dict[str, Any] = {
+            "checks": [check._asdict() for check in checks],
+            "instrumentations": [one._asdict() for one in installed],
+            "unpriced": [one._asdict() for one in unpriced],
+            "exit_code": code,
+        }
+        print_json(document)
+    else:
+        _print(checks, unpriced)
+    raise typer.Exit(code)
+
+
+# --- the checks ---------------------------------------------------------------------------------
+
+
+def _versions() -> Iterable[Check]:
+    sdk = _version("opentelemetry-sdk")
+    text = f"{spancost_version()}, Python {platform.python_version()}"
+    yield Check("spancost", OK, text)
+    yield Check("OpenTelemetry", OK if sdk else ERROR, f"SDK {sdk}" if sdk else "the SDK is not installed")
+    from spancost.prices.book import PriceBook
+
+    book = PriceBook.shipped()
+    dates = [record.as_of for price_id in book.price_ids() for record in book.records(price_id)]
+    newest = max((day for day in dates if re.fullmatch(r"\d{4}-\d{2}-\d{2}", day)), default="undated")
+    tokens = _version("genai-prices") or "missing"
+    yield Check("prices", OK, f"book of {newest} ({len(book.price_ids())} prices), genai-prices {tokens}")
+
+
+def _configuration() -> tuple[Config | None, Check]:
+    try:
+        config = load_config()
+    except SpancostError as error:
+        return None, Check("configuration", ERROR, str(error))
+    if not config.enabled:
+        return config, Check("configuration", PROBLEM, f"spancost is switched off ({names.ENV_ENABLED}=false)")
+    if config.place:
+        return config, Check("configuration", OK, f"{config.place} is valid")
+    return config, Check("configuration", OK, f"no {DEFAULT_FILE}; defaults and environment")
+
+
+def _machine(config: Config | None) -> Iterable[Check]:
+    if config is None:
+        return
+    resource = os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
+    if config.compute:
+        from spancost.prices.book import PriceBook
+        from spancost.prices.compute import compute_rate
+
+        book = PriceBook.shipped().with_overrides(config.overrides)
+        found = compute_rate(config.compute, config.region or None, book)
+        where = f" in {found.region}" if found.region else ""
+        basis = f", estimated: {found.basis}" if found.basis else ""
+        yield Check("compute", OK, f"{found.sku}{where}: {rate(float(found.usd_per_hour))}/h, {found.source}{basis}")
+    elif "host.type=" in resource:
+        yield Check("compute", OK, "from the resource attribute host.type")
+    else:
+        yield Check("compute", PROBLEM, advice_for("compute_rate_unknown"))
+    if config.region:
+        yield Check("region", OK, config.region)
+    elif "cloud.region=" in resource:
+        yield Check("region", OK, "from the resource attribute cloud.region")
+    else:
+        yield Check("region", PROBLEM, advice_for("region_unknown"))
+    if not config.meter_all:
+        yield Check("sampling", NOTE, f"only sampled spans are metered ({names.ENV_METER_ALL}=false)")
+
+
+def instrumentations() -> list[Instrumentation]:
+    """Return the installed OpenTelemetry instrumentations with the installed libraries they are for."""
+    disabled = {
+        name.strip() for name in os.environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "").split(",") if name.strip()
+    }
+    found: dict[str, Instrumentation] = {}
+    for point in metadata.entry_points(group="opentelemetry_instrumentor"):
+        if point.dist is None:
+            continue
+        package = _normal(point.dist.name)
+        libraries = tuple(sorted({name for name in _instrumented(point.dist.requires or []) if _version(name)}))
+        found[point.name] = Instrumentation(
+            point.name, package, point.dist.version, libraries, point.name in disabled or "*" in disabled
+        )
+    return sorted(found.values())
+
+
+def _instrumented(requirements: Iterable[str]) -> Iterable[str]:
+    for requirement in requirements:
+        if re.search(r"extra\s*==\s*['\"]instruments(-any)?['\"]", requirement):
+            match = re.match(r"[A-Za-z0-9._-]+", requirement)
+            if match is not None:
+                yield match.group()
+
+
+def _instrumentation_checks(installed: Sequence[Instrumentation]) -> Iterable[Check]:
+    # Some instrument the standard library, and some do not say what they are for.
+    active = [one for one in installed if not one.disabled and (one.libraries or not _says_what_it_is_for(one))]
+    by_package: dict[str, list[str]] = defaultdict(list)
+    for one in active:
+        by_package[one.package].append(one.name)
+    if active:
+        yield Check("active", OK, ", ".join(sorted({one.name for one in active})))
+    else:
+        yield Check("active", PROBLEM, "no instrumentation is installed: pip install 'spancost[flask,botocore]'")
+    disabled = [one.name for one in installed if one.disabled]
+    if disabled:
+        yield Check("disabled", NOTE, f"{', '.join(disabled)} (OTEL_PYTHON_DISABLED_INSTRUMENTATIONS)")
+    packages = {one.package for one in installed}
+    for library, (package, install) in _WANTED.items():
+        if _version(library) and not _is_covered(library, package, packages):
+            yield Check(library, PROBLEM, f"is installed, but nothing instruments it: pip install {install}")
+    yield from _conflicts(active)
+
+
+def _is_covered(library: str, package: str, packages: set[str]) -> bool:
+    if package in packages or library in _TRACES_ITSELF:
+        return True
+    return library in _OWN_TRACERS and any(library in other.split("-") for other in packages)
+
+
+def _conflicts(active: Sequence[Instrumentation]) -> Iterable[Check]:
+    for library in _OWN_TRACERS:
+        tracers = sorted({one.package for one in active if library in one.package.split("-")})
+        if len(tracers) > 1:
+            yield Check(
+                library, NOTE, f"{len(tracers)} tracers see each call; it is charged once: {', '.join(tracers)}"
+            )
+    if any(one.package == _NO_CACHED_TOKENS for one in active):
+        yield Check(
+            "openai",
+            PROBLEM,
+            f"{_NO_CACHED_TOKENS} never says how much of the input was cached, so figures are too high: use "
+            "opentelemetry-instrumentation-genai-openai",
+        )
+
+
+def _says_what_it_is_for(one: Instrumentation) -> bool:
+    try:
+        requirements = metadata.requires(one.package) or []
+    except metadata.PackageNotFoundError:
+        return False
+    return any(True for _ in _instrumented(requirements))
+
+
+def _ledger(path: str, *, asked_for: bool) -> tuple[Check, list[UnpricedRow]]:
+    if not os.path.exists(path):
+        state = ERROR if asked_for else NOTE
+        return Check("ledger", state, f"{path}: not there yet; spancost run -- COMMAND writes one"), []
+    try:
+        with LedgerReader(path) as reader:
+            totals, meta, rows = reader.totals(), reader.meta(), reader.unpriced()
+    except LedgerError as error:
+        return Check("ledger", ERROR, str(error)), []
+    text = (
+        f"{path}: {totals.requests:,} requests, {totals.charge_count:,} charges, schema {meta['schema_version']}, "
+        f"a killed process loses at most {meta['flush_interval_seconds']} s"
+    )
+    return Check("ledger", OK, text), rows
+
+
+def grouped(rows: Sequence[UnpricedRow]) -> list[Unpriced]:
+    """Return one entry per component and reason, most frequent first."""
+    groups: dict[tuple[str, str], list[UnpricedRow]] = defaultdict(list)
+    for row in rows:
+        groups[row.component, row.reason].append(row)
+    found: list[Unpriced] = []
+    for (component, reason), members in groups.items():
+        subjects: Counter[str] = Counter()
+        for row in members:
+            subjects[subject(row)] += row.charge_count
+        named = {name: count for name, count in subjects.most_common() if name}
+        shown = dict(list(named.items())[:_SHOWN_SUBJECTS])
+        if len(named) > len(shown):
+            shown[f"{len(named) - len(shown)} more"] = sum(named.values()) - sum(shown.values())
+        units = {row.unit for row in members}
+        found.append(
+            Unpriced(
+                reason or "unknown",
+                component,
+                sum(row.charge_count for row in members),
+                sum(row.quantity for row in members),
+                units.pop() if len(units) == 1 else "",
+                shown,
+                advice_for(reason),
+            )
+        )
+    return sorted(found, key=lambda one: (-one.charges, one.component, one.reason))
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _normal(package: str) -> str:
+    return re.sub(r"[-_.]+", "-", package).lower()
+
+
+# --- the answer ---------------------------------------------------------------------------------
+
+
+def _print(checks: Sequence[Check], unpriced: Sequence[Unpriced]) -> None:
+    out = console()
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for check in checks:
+        mark, style = _MARKS[check.state]
+        table.add_row(Text(mark, style=style), Text(check.subject), Text(check.text))
+    for one in unpriced:
+        table.add_row(Text("set", style="yellow"), Text(f"{one.component}: {one.reason}"), Text(_unpriced_text(one)))
+    out.print(table)
+    findings = sum(check.state in (PROBLEM, ERROR) for check in checks) + len(unpriced)
+    out.print()
+    out.print(Text(f"{findings} to look at" if findings else "all is well"), style="bold")
+    sys.stdout.flush()
+
+
+def _unpriced_text(one: Unpriced) -> str:
+    if one.component == names.COMPUTE:
+        counted = f"{number(one.quantity)} {one.unit or 's'} not priced"
+    else:
+        counted = f"{one.charges:,} not priced"
+    named = ", ".join(f"{name} {count:,}" for name, count in one.subjects.items())
+    where = f" ({named})" if named and one.component != names.COMPUTE else ""
+    return f"{counted}{where}. {one.advice}".rstrip()

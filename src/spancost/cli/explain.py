@@ -1,0 +1,444 @@
+"""`spancost explain`: quantity times rate for one call, priced by the meters that price spans.
+
+Each subcommand describes a call, builds the span that an instrumentation would make of it, and hands it
+to the real meter. Amounts are exact: `Decimal`, no rounding.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from decimal import Decimal, localcontext
+from typing import Annotated, Any, Final, NamedTuple
+from urllib.parse import urlsplit
+
+import typer
+from rich.text import Text
+
+from spancost import names
+from spancost.charge import CLIENT, SERVER, Charge, SpanView
+from spancost.cli import EXIT_FINDINGS
+from spancost.cli._format import Column, console, print_json, print_table
+from spancost.cli._ledger import TreeFormat, fail
+from spancost.cli._reasons import advice_for
+from spancost.config import ASSUMED_REGION, Config, load_config
+from spancost.errors import SpancostError, suggest
+from spancost.prices.book import PriceBook, PriceRecord
+
+explain = typer.Typer(
+    help="Show quantity x rate = USD for one call, with source and date.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+_BYTES: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?", re.IGNORECASE)
+_POWERS: Final = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
+_PROVIDERS: Final = ("aws", "azure", "gcp")
+
+AtOption = Annotated[
+    str | None, typer.Option("--at", metavar="DATE", help="Price of this day (2026-11-01, UTC); today by default.")
+]
+RegionOption = Annotated[
+    str | None, typer.Option("--region", metavar="REGION", help=f"Region; configured, else {ASSUMED_REGION}.")
+]
+FormatOption = Annotated[TreeFormat, typer.Option("--format", help="table or json.")]
+
+
+class Explained(NamedTuple):
+    """One charge as people read it."""
+
+    what: str
+    quantity: Decimal
+    unit: str
+    rate_usd: Decimal | None
+    """USD per unit; None if unpriced."""
+    usd: Decimal | None
+    list_usd: Decimal | None
+    status: str
+    why: str
+    """Reason or basis."""
+    region: str
+    price_id: str
+    source: str
+    published: str
+    """Where the vendor's price was read, for people."""
+    as_of: str
+    valid: str
+    """Days on which the price holds."""
+    confidence: str
+    billing: str
+    """How the vendor counts."""
+
+
+@explain.command()
+def llm(
+    provider: Annotated[str, typer.Argument(help="openai, anthropic, google, ...")],
+    model: Annotated[str, typer.Argument(help="Model, as the answer names it.")],
+    tokens_in: Annotated[int, typer.Option("--input", min=0, help="Input tokens, cached ones included.")] = 1000,
+    cache_read: Annotated[int, typer.Option(min=0, help="Input tokens read from the cache.")] = 0,
+    cache_write: Annotated[int, typer.Option(min=0, help="Input tokens written to the cache.")] = 0,
+    tokens_out: Annotated[int, typer.Option("--output", min=0, help="Output tokens, reasoning included.")] = 1000,
+    at: AtOption = None,
+    output: FormatOption = TreeFormat.TABLE,
+) -> None:
+    """Price tokens.
+
+    Example: spancost explain llm openai gpt-5-mini --input 1200 --cache-read 1024 --output 250
+    """
+    from spancost.meters.llm import LlmMeter
+
+    if cache_read + cache_write > tokens_in:
+        fail(
+            f"explain llm: --input includes cached tokens: {cache_read + cache_write} are more than {tokens_in}"
+        )
+    attributes = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": provider,
+        "gen_ai.request.model": model,
+        "gen_ai.usage.input_tokens": tokens_in,
+        "gen_ai.usage.output_tokens": tokens_out,
+        "gen_ai.usage.cache_read.input_tokens": cache_read,
+        "gen_ai.usage.cache_write.input_tokens": cache_write,
+    }
+    at_ns = _at_ns(at)
+    charges = LlmMeter().measure(_view(attributes, at_ns))
+    _show([_explained(charge, None, at_ns) for charge in charges], output)
+
+
+@explain.command()
+def aws(
+    operation: Annotated[str, typer.Argument(help="service.Operation, for example dynamodb.PutItem or s3.GetObject.")],
+    size: Annotated[str | None, typer.Option(metavar="BYTES", help="Item, message or body: 300KB, 5MB.")] = None,
+    count: Annotated[int, typer.Option(min=1, help="Items or messages of one call, of that size each.")] = 1,
+    region: RegionOption = None,
+    at: AtOption = None,
+    output: FormatOption = TreeFormat.TABLE,
+) -> None:
+    """Price one AWS call by its billed units.
+
+    Example: spancost explain aws dynamodb.PutItem --size 300KB --region eu-west-1
+    """
+    from spancost.capture import aws_facts
+    from spancost.meters.aws import AwsMeter
+
+    service, dot, method = operation.partition(".")
+    if not dot or not method:
+        fail(f"explain aws: {operation!r} is not service.Operation, such as dynamodb.PutItem or s3.GetObject")
+    book, config = _book()
+    attributes = {
+        "rpc.system": "aws-api",
+        "rpc.service": service,
+        "rpc.method": method,
+        "cloud.region": _region(region, config, book, "aws"),
+        "http.status_code": 200,
+    }
+    facts: dict[str, Any] = {aws_facts.SEEN: True, aws_facts.MESSAGES: count}
+    if size is not None:
+        size_bytes = int(_size_bytes(size))
+        facts[aws_facts.ITEM_BYTES] = {"": [size_bytes] * count}
+        facts[aws_facts.REQUEST_BYTES] = facts[aws_facts.RESPONSE_BYTES] = size_bytes * count
+    at_ns = _at_ns(at)
+    charges = AwsMeter(book).measure(_view(attributes, at_ns, facts=facts))
+    _show([_explained(charge, book, at_ns) for charge in charges], output)
+
+
+@explain.command()
+def egress(
+    size: Annotated[str, typer.Option("--bytes", metavar="BYTES", help="Bytes sent to the internet: 1GB, 48KB.")],
+    region: RegionOption = None,
+    provider: Annotated[str, typer.Option(help="aws, azure or gcp.")] = "aws",
+    at: AtOption = None,
+    output: FormatOption = TreeFormat.TABLE,
+) -> None:
+    """Price response bytes; 1 GB is 2^30 bytes, as clouds bill it.
+
+    Example: spancost explain egress --bytes 1GB --region us-east-1
+    """
+    from spancost.meters.egress import EgressMeter
+
+    if provider not in _PROVIDERS:
+        fail(f"explain egress: provider {provider!r}: {suggest(provider, _PROVIDERS)}")
+    book, config = _book()
+    attributes = {"http.request.method": "GET", "http.response.status_code": 200}
+    facts = {"response_bytes": int(_size_bytes(size)), "client_private": False}
+    at_ns = _at_ns(at)
+    view = _view(attributes, at_ns, kind=SERVER, facts=facts)
+    charges = EgressMeter(book, provider, _region(region, config, book, provider)).measure(view)
+    _show([_explained(charge, book, at_ns) for charge in charges], output)
+
+
+@explain.command()
+def compute(
+    machine: Annotated[str, typer.Argument(help="aws:m6i.large, gcp:e2-standard-2, fargate:1vcpu-2gb, 0.096usd/h.")],
+    seconds: Annotated[float, typer.Option(min=0, help="Seconds of the whole machine.")] = 1.0,
+    region: RegionOption = None,
+    at: AtOption = None,
+    output: FormatOption = TreeFormat.TABLE,
+) -> None:
+    """Price seconds of a machine.
+
+    Example: spancost explain compute aws:m6i.large --seconds 10
+    """
+    from spancost.prices.compute import compute_rate
+
+    book, config = _book()
+    at_ns = _at_ns(at)
+    vendor = machine.partition(":")[0].lower().removesuffix("-arm").replace("fargate", "aws")
+    where = _region(region, config, book, vendor) if vendor in _PROVIDERS else (region or "")
+    try:
+        found = compute_rate(machine, where or None, book, at_ns)
+    except SpancostError as error:
+        fail(f"explain {error}")
+    quantity = Decimal(str(seconds)) / 3600
+    record = _record(book, f"{found.provider}.{_FAMILIES.get(found.provider, '')}.{found.sku}", found.region, at_ns)
+    basis = ",".join(part for part in (found.basis, names_of_fallback(found.basis, found.region_fallback)) if part)
+    one = Explained(
+        what=f"compute {found.sku}",
+        quantity=quantity,
+        unit="hour",
+        rate_usd=found.usd_per_hour,
+        usd=quantity * found.usd_per_hour,
+        list_usd=quantity * found.list_usd_per_hour,
+        status=names.ESTIMATED if basis else names.PRICED,
+        why=basis,
+        region=found.region,
+        price_id=record.id if record else "",
+        source=found.source,
+        **_provenance(record),
+    )
+    _show([one], output)
+
+
+@explain.command()
+def http(
+    method: Annotated[str, typer.Argument(help="GET, POST, ...")],
+    url: Annotated[str, typer.Argument(help="Host and path: api.twilio.com/2010-04-01/Accounts/AC1/Messages.json")],
+    output: FormatOption = TreeFormat.TABLE,
+) -> None:
+    """Price one call of a third-party HTTP API.
+
+    Example: spancost explain http POST api.twilio.com/2010-04-01/Accounts/AC1/Messages.json
+    """
+    from spancost.meters.http_api import HttpApiMeter
+    from spancost.prices.http_rules import HttpRules
+
+    full = url if "://" in url else f"https://{url}"
+    parts = urlsplit(full)
+    if not parts.hostname:
+        fail(f"explain http: {url!r} names no host")
+    _, config = _book()
+    attributes = {
+        "http.request.method": method.upper(),
+        "http.response.status_code": 200,
+        "server.address": parts.hostname,
+        "url.full": full,
+    }
+    rules = HttpRules.shipped()
+    charges = HttpApiMeter(rules, config.http_free_hosts).measure(_view(attributes, _at_ns(None)))
+    rule = rules.find(parts.hostname, method, parts.path)
+    explained = [_explained(charge, None, 0) for charge in charges]
+    if rule is not None:
+        provenance = {"confidence": rule.confidence, "billing": rule.note, "as_of": rule.source.rpartition(":")[2]}
+        explained = [one._replace(**provenance) for one in explained]
+    _show(explained, output)
+
+
+# --- from a charge to what people read ----------------------------------------------------------
+
+_FAMILIES: Final = {"aws": "ec2", "gcp": "gce", "azure": "vm"}
+
+
+def names_of_fallback(basis: str, region_fallback: bool) -> str:
+    """Return `region_fallback` where it holds and the basis does not say so yet."""
+    return "region_fallback" if region_fallback and "region_fallback" not in basis else ""
+
+
+def _explained(charge: Charge, book: PriceBook | None, at_ns: int) -> Explained:
+    line = charge.line
+    quantity = _exact(charge.quantity)
+    known = line.status in (names.PRICED, names.ESTIMATED, names.FREE)
+    rate_usd: Decimal | None = None
+    list_rate: Decimal | None = None
+    record = _record(book, line.sku, line.region, at_ns) if book is not None and known else None
+    if line.status == names.FREE:
+        rate_usd = list_rate = Decimal(0)
+    elif known:
+        rate_usd, list_rate = _rates(charge, record, book, at_ns)
+    words = (line.component, line.provider if line.component != names.AWS else "", line.operation, line.model)
+    return Explained(
+        what=" ".join(word for word in words if word),
+        quantity=quantity,
+        unit=line.unit,
+        rate_usd=rate_usd,
+        usd=None if rate_usd is None else quantity * rate_usd,
+        list_usd=None if list_rate is None else quantity * list_rate,
+        status=line.status,
+        why=line.reason or line.basis,
+        region=line.region,
+        price_id=record.id if record else line.sku,
+        source=line.source,
+        **_provenance(record),
+    )
+
+
+def _rates(charge: Charge, record: PriceRecord | None, book: PriceBook | None, at_ns: int) -> tuple[Decimal, Decimal]:
+    """Return the rate you pay and the list rate: as written in the book, else from the charge."""
+    quantity = charge.quantity or 1.0
+    paid, listed = _exact(charge.usd / quantity), _exact(charge.list_usd / quantity)
+    if record is not None and book is not None and record.usd is not None:
+        found = book.price(record.id, charge.line.region, at_ns)
+        override = getattr(found, "override", None)
+        return (record.usd if override is None else override.usd), record.usd
+    return paid, listed
+
+
+def _record(book: PriceBook, sku: str, region: str, at_ns: int) -> PriceRecord | None:
+    """Return the price record behind a charge; its line carries the price id or the vendor's SKU id."""
+    ids = (
+        [sku]
+        if sku in book.price_ids()
+        else [price_id for price_id in book.price_ids() if any(record.sku == sku for record in book.records(price_id))]
+    )
+    for price_id in ids if sku else ():
+        found = book.price(price_id, region, at_ns)
+        record = getattr(found, "price", None)
+        if isinstance(record, PriceRecord) and sku in (record.id, record.sku):
+            return record
+    return None
+
+
+def _provenance(record: PriceRecord | None) -> dict[str, str]:
+    if record is None:
+        return dict.fromkeys(("published", "as_of", "valid", "confidence", "billing"), "")
+    since = f"from {record.valid_from}" if record.valid_from else ""
+    until = f"until {record.valid_until}" if record.valid_until else ""
+    return {
+        "published": record.source,
+        "as_of": record.as_of,
+        "valid": " ".join(part for part in (since, until) if part),
+        "confidence": record.confidence,
+        "billing": record.billing,
+    }
+
+
+def _exact(value: float) -> Decimal:
+    """Return a float as people wrote it: 15 digits hold what a rate in a file had, without binary noise."""
+    return Decimal(f"{value:.15g}")
+
+
+def _view(
+    attributes: dict[str, Any], at_ns: int, *, kind: int = CLIENT, facts: dict[str, Any] | None = None
+) -> SpanView:
+    return SpanView("explain", kind, "spancost.explain", attributes, at_ns, at_ns, facts or {})
+
+
+def _book() -> tuple[PriceBook, Config]:
+    try:
+        config = load_config()
+        return PriceBook.shipped().with_overrides(config.overrides), config
+    except SpancostError as error:
+        fail(str(error))
+
+
+def _region(option: str | None, config: Config, book: PriceBook, vendor: str) -> str:
+    known = book.regions(vendor)
+    if option and option not in known:
+        fail(f"--region {option!r}: {suggest(option, known)}")
+    if option:
+        return option
+    return config.region if config.region in known else book.default_region(vendor)
+
+
+def _at_ns(at: str | None) -> int:
+    if at is None:
+        return time.time_ns()
+    try:
+        day = datetime.fromisoformat(at)
+    except ValueError:
+        fail(f"--at: {at!r} is not a date such as 2026-11-01")
+    return int((day if day.tzinfo else day.replace(tzinfo=UTC)).timestamp()) * 1_000_000_000
+
+
+def _size_bytes(text: str) -> Decimal:
+    match = _BYTES.fullmatch(text.strip())
+    if match is None:
+        fail(f"{text!r} is not a size such as 300KB, 5MB or 1GB (1 KB is 1024 bytes, as clouds bill)")
+    return Decimal(match.group(1)) * 1024 ** _POWERS[match.group(2).upper()]
+
+
+# --- printing -----------------------------------------------------------------------------------
+
+
+def _show(explained: Sequence[Explained], output: TreeFormat) -> None:
+    if not explained:
+        fail("explain: no meter prices this call")
+    with localcontext() as context:
+        context.prec = 40
+        total = sum((one.usd for one in explained if one.usd is not None), Decimal(0))
+    if output is TreeFormat.JSON:
+        charges = [
+            {key: _plain(value) if isinstance(value, Decimal) else value for key, value in one._asdict().items()}
+            for one in explained
+        ]
+        print_json({"charges": charges, "total_usd": _plain(total)})
+    else:
+        _print(explained, total)
+    if any(one.status == names.UNPRICED for one in explained):
+        raise typer.Exit(EXIT_FINDINGS)
+
+
+def _print(explained: Sequence[Explained], total: Decimal) -> None:
+    out = console()
+    columns = [
+        Column("WHAT", [one.what for one in explained], is_key=True),
+        Column("QUANTITY", [f"{_plain(one.quantity)} {one.unit}".rstrip() for one in explained]),
+        Column("RATE", ["?" if one.rate_usd is None else _rate(one) for one in explained]),
+        Column("USD", ["?" if one.usd is None else f"${_plain(one.usd)}" for one in explained]),
+        Column("STATUS", [one.status for one in explained]),
+    ]
+    if len(explained) > 1:
+        for column, cell in zip(columns, ("total", "", "", f"${_plain(total)}", ""), strict=True):
+            column.cells.append(cell)
+    print_table(out, columns, sum_rows=len(explained) > 1)
+    seen: list[str] = []
+    for one in explained:
+        for line in _notes(one):
+            if line not in seen:
+                seen.append(line)
+    if seen:
+        out.print()
+    for line in seen:
+        out.print(Text(line))
+
+
+def _notes(one: Explained) -> list[str]:
+    lines: list[str] = []
+    if one.status == names.UNPRICED:
+        lines.append(f"not priced: {one.why}. {advice_for(one.why)}".rstrip(" "))
+    elif one.why:
+        lines.append(f"{one.status}: {one.why}")
+    if one.list_usd is not None and one.list_usd != one.usd:
+        lines.append(f"list price: ${_plain(one.list_usd)}")
+    facts = (
+        ("price", " in ".join(part for part in (one.price_id, one.region) if part)),
+        ("source", ", ".join(part for part in (one.source, one.published) if part)),
+        ("checked", ", ".join(part for part in (one.as_of, one.confidence) if part)),
+        ("valid", one.valid),
+        ("billed", one.billing),
+    )
+    return [*lines, *(f"{name + ':':<9}{value}" for name, value in facts if value)]
+
+
+def _rate(one: Explained) -> str:
+    assert one.rate_usd is not None
+    if one.unit.endswith("token"):
+        return f"${_plain(one.rate_usd * 1_000_000)}/1M"
+    return f"${_plain(one.rate_usd)}/{one.unit}" if one.unit else f"${_plain(one.rate_usd)}"
+
+
+def _plain(value: Decimal) -> str:
+    """Return all digits, no exponent, no zeros at the end."""
+    text = f"{value:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -1,0 +1,356 @@
+"""`spancost report`: what each route, tenant, model or anything else cost."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, Final, NamedTuple
+
+import typer
+
+from spancost import names
+from spancost.cli._format import UNKNOWN, Column, console, number, print_json, print_table, share, usd
+from spancost.cli._ledger import Format, LedgerOption, SinceOption, fail, open_ledger, since_minute
+from spancost.errors import suggest
+from spancost.sinks.ledger_reader import (
+    LEDGER_KEYS,
+    EstimatedRow,
+    IdleRow,
+    LedgerReader,
+    LedgerRow,
+    Totals,
+    UnpricedRow,
+)
+from spancost.sinks.ledger_schema import LINE_COLUMNS
+
+NOTHING: Final = "(none)"
+IDLE_KEY: Final = "(idle)"
+_TIME_KEYS: Final = ("minute", "hour", "day")
+_SPLIT_HIDING_KEYS: Final = frozenset(LINE_COLUMNS) - {"region"}
+_SHOWN_HOSTS: Final = 3
+_SHOWN_ASSUMPTIONS: Final = 6
+_DEFAULT_LIMIT: Final = 40
+
+
+class _Answer(NamedTuple):
+    by: list[str]
+    since: str | None
+    rows: list[LedgerRow]
+    totals: Totals
+    idle: list[IdleRow]
+    unpriced: list[UnpricedRow]
+    estimated: list[EstimatedRow]
+
+    @property
+    def grand_usd(self) -> float:
+        return self.totals.usd + self.totals.idle_usd
+
+    @property
+    def split(self) -> bool:
+        """Components are columns: no key splits below a component already."""
+        return not _SPLIT_HIDING_KEYS.intersection(self.by)
+
+
+def report(
+    by: Annotated[
+        str | None,
+        typer.Option("--by", metavar="KEYS", help="Comma-separated keys, for example service,http_route or tenant."),
+    ] = None,
+    since: SinceOption = None,
+    ledger: LedgerOption = None,
+    output: Annotated[Format, typer.Option("--format", help="table, json or csv.")] = Format.TABLE,
+    limit: Annotated[int, typer.Option(min=1, help="Rows of the table; the rest is one row.")] = _DEFAULT_LIMIT,
+) -> None:
+    """Show what was spent, by any key of the ledger.
+
+    DIRECT is charged on the request's own span, TOTAL on everything below it as well. Compute that nobody used is the
+    row (idle). `?` stands for usage without a known price.
+
+    Example: spancost report --by service,http_route --since 1h
+    """
+    first_minute = since_minute(since)
+    with open_ledger(ledger) as reader:
+        answer = _ask(reader, by, since, first_minute)
+    if output is Format.JSON:
+        print_json(_document(answer))
+    elif output is Format.CSV:
+        _print_csv(answer)
+    elif not (answer.rows or answer.idle):
+        typer.echo(f"nothing in the ledger{f' for the last {since}' if since else ' yet'}")
+    else:
+        _print_report(answer, limit)
+
+
+def _ask(reader: LedgerReader, by: str | None, since: str | None, first_minute: int | None) -> _Answer:
+    if by is None:
+        services = reader.rows(["service"], since_minute=first_minute)
+        keys = ["service", "entrypoint"] if len(services) > 1 else ["entrypoint"]
+    else:
+        keys = list(dict.fromkeys(key.strip() for key in by.split(",") if key.strip()))
+        if not keys:
+            fail(f"--by: names no key: one of {', '.join(sorted(LEDGER_KEYS))}")
+        for key in keys:
+            if key not in LEDGER_KEYS:
+                fail(f"--by: {key!r} is not a key: {suggest(key, LEDGER_KEYS, limit=len(LEDGER_KEYS))}")
+    rows = reader.rows(keys, since_minute=first_minute)
+    if keys[0] in _TIME_KEYS:
+        rows.sort(key=lambda row: row.key[0])  # stable: within a time still the costliest first
+    return _Answer(
+        keys,
+        since,
+        rows,
+        reader.totals(since_minute=first_minute),
+        reader.idle(since_minute=first_minute),
+        reader.unpriced(since_minute=first_minute),
+        reader.estimated(since_minute=first_minute),
+    )
+
+
+# --- table --------------------------------------------------------------------------------------
+
+
+def _print_report(answer: _Answer, limit: int) -> None:
+    shown = answer.rows if len(answer.rows) <= limit + 1 else answer.rows[:limit]
+    rest = answer.rows[len(shown) :]
+    lines = [*shown, *([_added(rest, answer)] if rest else [])]
+    key_cells = [[value or NOTHING for value in row.key] for row in lines]
+    columns = [
+        Column(key.upper(), [cells[index] for cells in key_cells], is_key=True) for index, key in enumerate(answer.by)
+    ]
+    requests_known = answer.totals.requests > 0
+    if requests_known:
+        columns.append(Column("REQUESTS", [number(row.requests) if row.requests else "" for row in lines]))
+    if "unit" in answer.by:
+        columns.append(Column("QUANTITY", [number(row.quantity) for row in lines]))
+    elif not answer.split:
+        columns.append(Column("CHARGES", [number(row.charge_count) for row in lines]))
+    columns.append(Column("TOTAL", [_total_usd(row) for row in lines]))
+    columns.append(Column("DIRECT", [usd(row.direct_usd) if row.charge_count else "" for row in lines]))
+    if requests_known:
+        columns.append(Column("PER 1000", [_per_1000(row) for row in lines]))
+    columns.append(Column("SHARE", [_share(row, answer) for row in lines]))
+    if answer.split:
+        columns.extend(
+            Column(component.upper(), [_component_usd(row, component) for row in lines])
+            for component in names.COMPONENTS
+            if any(row.component_usd[component] or component in row.unpriced for row in lines)
+            or (component == names.COMPUTE and answer.idle)
+        )
+    sums = _idle_and_sum(answer)
+    for column in columns:
+        index = answer.by.index(column.title.lower()) if column.is_key else -1
+        column.cells.extend(row.get("key" if index == 0 else column.title, "") for row in sums)
+    out = console()
+    print_table(out, columns, sum_rows=1)
+    out.print()
+    for line in _notes(answer, len(rest)):
+        out.print(line, markup=False)
+
+
+def _added(rows: Sequence[LedgerRow], answer: _Answer) -> LedgerRow:
+    """Return the one row that stands for those beyond the limit."""
+    unpriced: Counter[str] = Counter()
+    for row in rows:
+        unpriced.update(row.unpriced)
+    by_component_key = any(key in LINE_COLUMNS or key == "position" for key in answer.by)
+    return LedgerRow(
+        (f"({len(rows)} more)", *[""] * (len(answer.by) - 1)),
+        # Rows that split one request over several components count it several times.
+        0 if by_component_key else sum(row.requests for row in rows),
+        sum(row.charge_count for row in rows),
+        sum(row.quantity for row in rows),
+        sum(row.direct_usd for row in rows),
+        sum(row.usd for row in rows),
+        sum(row.list_usd for row in rows),
+        {name: sum(row.component_usd[name] for row in rows) for name in names.COMPONENTS},
+        dict(unpriced),
+    )
+
+
+def _idle_and_sum(answer: _Answer) -> list[dict[str, str]]:
+    rows: list[dict[str, str]] = []
+    totals = answer.totals
+    if answer.idle:
+        unknown = any(row.unpriced for row in answer.idle) and not totals.idle_usd
+        idle = UNKNOWN if unknown else usd(totals.idle_usd)
+        rows.append(
+            {"key": IDLE_KEY, "COMPUTE": idle, "TOTAL": idle, "SHARE": share(totals.idle_usd, answer.grand_usd)}
+        )
+    total = {
+        "key": "total",
+        "REQUESTS": number(totals.requests),
+        "DIRECT": usd(sum(row.direct_usd for row in answer.rows)),
+        "TOTAL": usd(answer.grand_usd),
+        "SHARE": share(answer.grand_usd, answer.grand_usd),
+    }
+    if totals.requests:
+        total["PER 1000"] = usd(answer.grand_usd / totals.requests * 1000)
+    if not answer.split:
+        total["CHARGES"] = number(totals.charge_count)
+    for component, amount in totals.component_usd.items():
+        amount += totals.idle_usd if component == names.COMPUTE else 0.0
+        unknown = not amount and any(row.component == component for row in answer.unpriced)
+        total[component.upper()] = UNKNOWN if unknown else usd(amount)
+    return [*rows, total]
+
+
+def _component_usd(row: LedgerRow, component: str) -> str:
+    amount = row.component_usd[component]
+    if not amount and component in row.unpriced:
+        return UNKNOWN
+    return usd(amount) if amount else ""
+
+
+def _total_usd(row: LedgerRow) -> str:
+    return UNKNOWN if not row.usd and row.unpriced else usd(row.usd)
+
+
+def _share(row: LedgerRow, answer: _Answer) -> str:
+    return UNKNOWN if not row.usd and row.unpriced else share(row.usd, answer.grand_usd)
+
+
+def _per_1000(row: LedgerRow) -> str:
+    if not row.requests or (not row.usd and row.unpriced):
+        return ""
+    return usd(row.usd / row.requests * 1000)
+
+
+def _notes(answer: _Answer, left_out: int) -> Iterable[str]:
+    if left_out:
+        yield f"{left_out} more rows: --limit {len(answer.rows)}, or --format csv for all of them."
+    if answer.estimated:
+        parts = Counter[str]()
+        for row in answer.estimated:
+            parts[_assumption(row)] += row.usd
+        total = sum(parts.values())
+        yield (
+            f"{usd(total)} of it is estimated: "
+            + ", ".join(f"{what} {usd(amount)}" for what, amount in parts.most_common(6))
+            + (f", {len(parts) - 6} more" if len(parts) > 6 else "")
+        )
+    yield _last_line(answer)
+
+
+def _estimated(rows: Sequence[EstimatedRow]) -> str:
+    parts: dict[str, float] = {}
+    for row in rows:  # dearest first
+        parts[_assumption(row)] = parts.get(_assumption(row), 0.0) + row.usd
+    named = ", ".join(f"{what} {usd(amount)}" for what, amount in list(parts.items())[:_SHOWN_ASSUMPTIONS])
+    more = f", {len(parts) - _SHOWN_ASSUMPTIONS} more" if len(parts) > _SHOWN_ASSUMPTIONS else ""
+    return f"{usd(sum(parts.values()))} of it is estimated: {named}{more}"
+
+
+def _assumption(row: EstimatedRow) -> str:
+    where = " ".join(part for part in (row.sku, row.region) if part)
+    assumed_machine = row.component == names.COMPUTE and where
+    return f"{row.component} {where} ({row.basis})" if assumed_machine else f"{row.component} ({row.basis})"
+
+
+def _last_line(answer: _Answer) -> str:
+    idle = f", {usd(answer.totals.idle_usd)} of it idle" if answer.totals.idle_usd else ""
+    return f"Total {usd(answer.grand_usd)}{idle}; {not_priced(answer.unpriced)}"
+
+
+def not_priced(rows: Sequence[UnpricedRow]) -> str:
+    """Say in one line what has no price: `42 spans not priced: unknown_host 30 (127.0.0.1), no_usage 12`."""
+    compute = [row for row in rows if row.component == names.COMPUTE]
+    spans = [row for row in rows if row.component != names.COMPUTE]
+    parts: list[str] = []
+    if spans:
+        counts: Counter[str] = Counter()
+        subjects: dict[str, Counter[str]] = {}
+        for row in spans:
+            counts[row.reason or "unknown"] += row.charge_count
+            subjects.setdefault(row.reason or "unknown", Counter())[subject(row)] += row.charge_count
+        total = sum(counts.values())
+        reasons = ", ".join(f"{reason} {n:,}{_named(subjects[reason])}" for reason, n in counts.most_common())
+        parts.append(f"{total:,} {'span' if total == 1 else 'spans'} not priced: {reasons}")
+    if compute:
+        seconds = sum(row.quantity for row in compute)
+        reasons = ", ".join(sorted({row.reason or "unknown" for row in compute}))
+        parts.append(f"compute of {number(seconds)} s not priced: {reasons} (set {names.ENV_COMPUTE})")
+    return "; ".join(parts) if parts else "everything is priced"
+
+
+def subject(row: UnpricedRow) -> str:
+    """Return what a person looks for: the host, the model, or the operation."""
+    if row.component == names.HTTP:
+        return row.provider
+    if row.component == names.LLM:
+        return row.model or row.operation
+    return "" if row.component == names.EGRESS else row.operation
+
+
+def _named(found: Counter[str]) -> str:
+    shown = [name for name, _ in found.most_common() if name]
+    if not shown:
+        return ""
+    more = f", {len(shown) - _SHOWN_HOSTS} more" if len(shown) > _SHOWN_HOSTS else ""
+    return f" ({', '.join(shown[:_SHOWN_HOSTS])}{more})"
+
+
+# --- json and csv -------------------------------------------------------------------------------
+
+
+def _document(answer: _Answer) -> dict[str, Any]:
+    return {
+        "by": answer.by,
+        "since": answer.since,
+        "rows": [_row_document(row, answer) for row in answer.rows],
+        "requests": answer.totals.requests,
+        "total_usd": answer.grand_usd,
+        "idle_usd": answer.totals.idle_usd,
+        "late_usd": answer.totals.late_usd,
+        "unattributed_usd": answer.totals.unattributed_usd,
+        "component_usd": answer.totals.component_usd,
+        "idle": [row._asdict() for row in answer.idle],
+        "unpriced": [row._asdict() for row in answer.unpriced],
+        "estimated": [row._asdict() for row in answer.estimated],
+    }
+
+
+def _row_document(row: LedgerRow, answer: _Answer) -> dict[str, Any]:
+    document: dict[str, Any] = dict(zip(answer.by, row.key, strict=True))
+    document["requests"] = row.requests
+    document["charges"] = row.charge_count
+    if "unit" in answer.by:
+        document["quantity"] = row.quantity
+    document["component_usd"] = row.component_usd
+    document["direct_usd"] = row.direct_usd
+    document["total_usd"] = row.usd
+    document["list_usd"] = row.list_usd
+    document["usd_per_1000_requests"] = row.usd / row.requests * 1000 if row.requests else None
+    document["share"] = row.usd / answer.grand_usd if answer.grand_usd else None
+    document["unpriced"] = row.unpriced
+    return document
+
+
+def _print_csv(answer: _Answer) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    documents = [_row_document(row, answer) for row in answer.rows]
+    if answer.idle:
+        totals = answer.totals
+        idle_row = LedgerRow(
+            (IDLE_KEY, *[""] * (len(answer.by) - 1)),
+            0,
+            0,
+            sum(row.seconds for row in answer.idle),
+            0.0,
+            totals.idle_usd,
+            sum(row.list_usd for row in answer.idle),
+            {name: totals.idle_usd if name == names.COMPUTE else 0.0 for name in names.COMPONENTS},
+            {},
+        )
+        documents.append(_row_document(idle_row, answer))
+    header = [*answer.by, "requests", "charges", *(["quantity"] if "unit" in answer.by else [])]
+    amounts = ["direct_usd", "total_usd", "list_usd", "usd_per_1000_requests", "share"]
+    components = names.COMPONENTS if answer.split else ()
+    writer.writerow([*header, *(f"{component}_usd" for component in components), *amounts, "unpriced"])
+    for document in documents:
+        by_component = [document["component_usd"][component] for component in components]
+        unpriced = sum(document["unpriced"].values())
+        writer.writerow(
+            [*(document[name] for name in header), *by_component, *(document[name] for name in amounts), unpriced]
+        )

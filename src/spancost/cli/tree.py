@@ -1,0 +1,171 @@
+"""`spancost tree`: one kept trace, span by span, with quantity times rate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+from rich.tree import Tree
+
+from spancost import names
+from spancost.cli import EXIT_FINE
+from spancost.cli._format import clock, console, number, print_json, rate, usd
+from spancost.cli._ledger import LedgerOption, SinceOption, TreeFormat, fail, open_ledger, since_minute
+from spancost.sinks.ledger_reader import StoredNode, StoredTrace
+
+
+@dataclass(slots=True)
+class Branch:
+    """A span with those below it, across services."""
+
+    trace: StoredTrace
+    node: StoredNode
+    is_local_root: bool = False
+    children: list[Branch] = field(default_factory=list["Branch"])
+
+
+def tree(
+    trace_id: Annotated[
+        str | None, typer.Argument(metavar="TRACE_ID", help="Trace id, or its first digits.", show_default=False)
+    ] = None,
+    costliest: Annotated[bool, typer.Option("--costliest", help="The costliest trace that is kept.")] = False,
+    since: SinceOption = None,
+    ledger: LedgerOption = None,
+    output: Annotated[TreeFormat, typer.Option("--format", help="table or json.")] = TreeFormat.TABLE,
+) -> None:
+    """Draw one request with the cost of each span: direct, total, and every quantity times its rate.
+
+    The costliest traces of each hour and service are kept whole. Totals never cross a local root: the part of
+    another service stands below its caller with its own total.
+
+    Example: spancost tree --costliest
+    """
+    if costliest == (trace_id is not None):
+        fail("tree: name one TRACE_ID, or ask for --costliest")
+    with open_ledger(ledger) as reader:
+        if costliest:
+            found = reader.costliest(1, since_minute=since_minute(since))
+            if not found:
+                typer.echo("no trace is kept in the ledger yet", err=output is TreeFormat.JSON)
+                raise typer.Exit(EXIT_FINE)
+        else:
+            found = reader.find_traces(trace_id or "", limit=5)
+            if not found:
+                known = ", ".join(reader.costliest(3)) or "none"
+                fail(f"tree: no kept trace begins with {trace_id!r}. Only the costliest are; such as {known}")
+            if len(found) > 1:
+                fail(f"tree: several kept traces begin with {trace_id!r}: {', '.join(found)}")
+        traces = reader.trace(found[0])
+    roots = joined(traces)
+    if output is TreeFormat.JSON:
+        print_json(_document(traces, roots))
+    else:
+        _draw(traces, roots)
+
+
+def joined(traces: list[StoredTrace]) -> list[Branch]:
+    """Put every span below its parent, whichever service recorded it; spans without one are roots."""
+    branches: dict[str, Branch] = {}
+    for trace in traces:
+        own = {node.span_id for node in trace.nodes}
+        for node in trace.nodes:
+            branches.setdefault(node.span_id, Branch(trace, node, is_local_root=node.parent_span_id not in own))
+    roots: list[Branch] = []
+    for branch in branches.values():
+        parent = branches.get(branch.node.parent_span_id)
+        (parent.children if parent is not None and parent is not branch else roots).append(branch)
+    for branch in branches.values():
+        branch.children.sort(key=lambda child: child.node.start_ns)
+    return sorted(roots, key=lambda branch: branch.node.start_ns)
+
+
+def _draw(traces: list[StoredTrace], roots: list[Branch]) -> None:
+    out = console()
+    first = traces[0]
+    total = sum(trace.total_usd for trace in traces)
+    spans = sum(len(trace.nodes) for trace in traces)
+    services = len({trace.service for trace in traces})
+    out.print(Text.assemble("trace ", (first.trace_id, "bold"), f"   {clock(first.minute)}"))
+    summary = f"{usd(total)} in {spans} {'span' if spans == 1 else 'spans'}"
+    out.print(Text(f"{summary} of {services} services" if services > 1 else summary))
+    for root in roots:
+        drawn = Tree(_label(root, parent_is_kept=False), guide_style="dim")
+        _grow(drawn, root)
+        out.print(drawn)
+    left_out = sum(trace.left_out for trace in traces)
+    if left_out:
+        out.print(Text(f"{left_out} cheaper spans were not kept; their parents' totals include them."))
+
+
+def _grow(drawn: Tree, branch: Branch) -> None:
+    for child in branch.children:
+        _grow(drawn.add(_label(child, parent_is_kept=True)), child)
+
+
+def _label(branch: Branch, *, parent_is_kept: bool) -> Text:
+    node, trace = branch.node, branch.trace
+    label = Text()
+    if branch.is_local_root:
+        label.append(f"{trace.service} " if trace.service else "", style="cyan")
+    label.append(node.name, style="bold")
+    label.append(f"  total {usd(node.total_usd)}")
+    if branch.children or node.direct_usd != node.total_usd:
+        label.append(f"  direct {usd(node.direct_usd)}")
+    label.append(f"  {number(node.duration_ns / 1e6)} ms", style="dim")
+    if branch.is_local_root:
+        known = (("feature", trace.feature), ("tenant", trace.tenant), ("team", trace.team))
+        for name, value in known:
+            if value:
+                label.append(f"  {name}={value}", style="dim")
+        if node.parent_span_id and not parent_is_kept:
+            label.append("  (its caller is not kept)", style="dim")
+    for charge in node.charges:
+        label.append("\n")
+        label.append(*_charge(charge))
+    return label
+
+
+def _charge(charge: dict[str, Any]) -> tuple[str, str]:
+    """Return a line such as `dynamodb.PutItem carts  301 WRU x $0.000000625 = $0.0001881  spancost:2026-07-28`."""
+    component, status = charge.get("component", ""), charge.get("status", "")
+    words = [component] if component in (names.COMPUTE, names.EGRESS) else [component, charge.get("provider", "")]
+    if component != names.COMPUTE:
+        words.append(charge.get("operation", ""))
+    words.extend((charge.get("model", ""), charge.get("resource", "")))
+    what = " ".join(dict.fromkeys(word for word in words if word))
+    quantity = f"{number(charge['quantity'])} {charge.get('unit', '')}".rstrip()
+    if status == names.UNPRICED:
+        return f"{what}  {quantity}  not priced: {charge.get('reason', 'unknown')}", "yellow"
+    if status in (names.FREE, names.DUPLICATE):
+        why = charge.get("reason") or charge.get("basis") or ""
+        return f"{what}  {quantity}  {status}{f': {why}' if why else ''}", "dim"
+    text = what
+    if "rate_usd" in charge:
+        text += f"  {quantity} x {rate(charge['rate_usd'])} = {usd(charge['usd'])}"
+    if charge["list_usd"] != charge["usd"]:
+        text += f" (list {usd(charge['list_usd'])})"
+    text += f"  {charge.get('source', '')}".rstrip()
+    if status == names.ESTIMATED:
+        text += f"  estimated: {charge.get('basis', '')}"
+    return text, "green"
+
+
+def _document(traces: list[StoredTrace], roots: list[Branch]) -> dict[str, Any]:
+    return {
+        "trace_id": traces[0].trace_id,
+        "total_usd": sum(trace.total_usd for trace in traces),
+        "left_out": sum(trace.left_out for trace in traces),
+        "roots": [_branch_document(root) for root in roots],
+    }
+
+
+def _branch_document(branch: Branch) -> dict[str, Any]:
+    document = branch.node._asdict()
+    if branch.is_local_root:
+        kept = ("service", "environment", "entrypoint", "feature", "tenant", "team")
+        document |= {name: getattr(branch.trace, name) for name in kept}
+    document["is_local_root"] = branch.is_local_root
+    document["children"] = [_branch_document(child) for child in branch.children]
+    return document

@@ -1,0 +1,409 @@
+"""One validated, frozen configuration: `spancost.yaml`, then the environment, then arguments.
+
+A wrong setting raises `ConfigError` when the configuration is built, naming the file or variable, the
+key, the value and what is accepted. Nothing is validated later.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from datetime import date
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from spancost import names
+from spancost.errors import ConfigError, suggest
+
+if TYPE_CHECKING:
+    from spancost.prices.book import PriceBook, PriceOverride
+
+DEFAULT_FILE: Final = "spancost.yaml"
+ASSUMED_COMPUTE: Final = "aws:m6i.large"
+ASSUMED_REGION: Final = "us-east-1"
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|min|h|d)?")
+_SECONDS_PER: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_TRUE: Final = frozenset({"true", "1", "yes", "on"})
+_FALSE: Final = frozenset({"false", "0", "no", "off"})
+_CLIENTS: Final = ("internet", "private")
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Settings of one process; see `spancost.yaml` in the documentation for the file's shape."""
+
+    enabled: bool = True
+    """Price spans at all."""
+    region: str = ""
+    """Region for prices when a span or the resource names none; empty if not set."""
+    compute: str = ""
+    """What the process runs on (`aws:m6i.large`, `0.096usd/h`); empty if not set."""
+    compute_share: float | None = None
+    """Part of that machine that belongs to this process, 0..1; None: shared through the lease file."""
+    idle_after_s: float = 30.0
+    """A local root without span events leaves the split of compute after this long, seconds."""
+    egress_clients: str = "internet"
+    """Who receives responses: `internet` or `private`."""
+    http_free_hosts: tuple[str, ...] = ()
+    """Globs of hosts whose calls cost nothing, for example own services."""
+    ledger: str = ""
+    """Path of the SQLite ledger; empty for none."""
+    lease: str = ""
+    """Path of the lease file; empty for the per-user default, `off` for none."""
+    flush_interval_s: float = 5.0
+    """Counters and ledger are written this often; a killed process loses at most this much, seconds."""
+    first_value_hold_s: float | None = None
+    """A new counter series reads 0 for this long; None: the longest known export interval, at least 60 s."""
+    prometheus_port: int | None = None
+    """Port of an own `/metrics`; None for none."""
+    prometheus_host: str = "127.0.0.1"
+    """Address of the own `/metrics`: loopback unless set."""
+    labels: tuple[str, ...] = names.ATTRIBUTION_LABELS
+    """Which of feature, tenant and team are kept on metrics."""
+    meter_all: bool = True
+    """Meter spans that the sampler drops, too (they are not exported)."""
+    assume: frozenset[str] = frozenset()
+    """Of `compute` and `region`: assume us-east-1 and m6i.large where nothing is known, marked estimated."""
+    max_open_roots: int = 10_000
+    """Local roots kept open; beyond this the oldest is settled and counted."""
+    max_root_quiet_s: float = 3600.0
+    """A local root without any event for this long is settled and counted, seconds."""
+    partial_cost_interval_s: float = 10.0
+    """Charges of a request that has no route yet wait at most this long, seconds."""
+    max_values_per_label: int = 1000
+    """Distinct values kept per metric label; the rest goes to `other`."""
+    max_series_per_metric: int = 1500
+    """Distinct label sets kept per metric; the rest goes to `other`."""
+    overrides: tuple[PriceOverride, ...] = ()
+    """Own prices, in the order of the file."""
+    place: str = ""
+    """File the configuration was read from; empty if there was none."""
+
+
+# --- parsing of single values: each raises ValueError(what is accepted) -------------------------------
+
+
+def _boolean(value: object) -> bool:
+    text = str(value).strip().lower()
+    if text in _TRUE:
+        return True
+    if text in _FALSE:
+        return False
+    raise ValueError("true or false")
+
+
+def parse_seconds(value: object) -> float:
+    """Read a duration: a number of seconds, or text such as `500ms`, `30s`, `5m`, `1h`, `7d`."""
+    match = _DURATION.fullmatch(str(value).strip()) if not isinstance(value, bool) else None
+    if match is None:
+        raise ValueError("a duration such as 500ms, 30s, 5m or 1h")
+    return float(match.group(1)) * _SECONDS_PER[match.group(2) or "s"]
+
+
+def _positive_seconds(value: object) -> float:
+    seconds = parse_seconds(value)
+    if seconds <= 0:
+        raise ValueError("a duration above zero, such as 30s")
+    return seconds
+
+
+def _share(value: object) -> float:
+    text = str(value).strip()
+    try:
+        if "/" in text:
+            part, whole = text.split("/", 1)
+            share = float(part) / float(whole)
+        elif text.endswith("%"):
+            share = float(text[:-1]) / 100
+        else:
+            share = float(text)
+    except (ValueError, ZeroDivisionError):
+        share = math.nan
+    if not 0 < share <= 1:
+        raise ValueError("a share above 0 and at most 1, such as 1/4, 0.25 or 25%")
+    return share
+
+
+def _port(value: object) -> int:
+    text = str(value).strip()
+    if not text.isdigit() or not 0 < int(text) < 65536:
+        raise ValueError("a port number from 1 to 65535")
+    return int(text)
+
+
+def _count(value: object) -> int:
+    if isinstance(value, bool) or not str(value).strip().isdigit() or int(str(value)) < 1:
+        raise ValueError("a whole number from 1")
+    return int(str(value))
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("text")
+    return value.strip()
+
+
+def _clients(value: object) -> str:
+    if value not in _CLIENTS:
+        raise ValueError(f"one of {', '.join(_CLIENTS)}")
+    return str(value)
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    if isinstance(value, list) and all(isinstance(item, str) for item in cast("list[object]", value)):
+        return tuple(cast("list[str]", value))
+    raise ValueError("a list of texts")
+
+
+def _labels(value: object) -> tuple[str, ...]:
+    labels = _texts(value)
+    for label in labels:
+        if label not in names.ATTRIBUTION_LABELS:
+            raise ValueError(suggest(label, names.ATTRIBUTION_LABELS))
+    return tuple(label for label in names.ATTRIBUTION_LABELS if label in labels)
+
+
+def _assumptions(value: object) -> frozenset[str]:
+    chosen = frozenset(_texts(value))
+    if not chosen <= {"compute", "region"}:
+        raise ValueError("a comma-separated subset of compute, region")
+    return chosen
+
+
+Parser = Callable[[object], Any]
+
+_FILE_KEYS: Final[Mapping[str, tuple[str, Parser]]] = {
+    "enabled": ("enabled", _boolean),
+    "region": ("region", _text),
+    "flush_interval": ("flush_interval_s", _positive_seconds),
+    "compute.machine": ("compute", _text),
+    "compute.share": ("compute_share", _share),
+    "compute.idle_after": ("idle_after_s", _positive_seconds),
+    "compute.lease": ("lease", _text),
+    "egress.clients": ("egress_clients", _clients),
+    "http.free_hosts": ("http_free_hosts", _texts),
+    "ledger.path": ("ledger", _text),
+    "metrics.labels": ("labels", _labels),
+    "metrics.first_value_hold": ("first_value_hold_s", parse_seconds),
+    "metrics.prometheus_port": ("prometheus_port", _port),
+    "metrics.prometheus_host": ("prometheus_host", _text),
+    "metrics.max_values_per_label": ("max_values_per_label", _count),
+    "metrics.max_series_per_metric": ("max_series_per_metric", _count),
+    "sampling.meter_all": ("meter_all", _boolean),
+    "limits.open_roots": ("max_open_roots", _count),
+    "limits.root_quiet": ("max_root_quiet_s", _positive_seconds),
+    "limits.partial_cost_interval": ("partial_cost_interval_s", _positive_seconds),
+}
+_FILE_SECTIONS: Final = frozenset(key.split(".")[0] for key in _FILE_KEYS if "." in key)
+
+_ENVIRONMENT: Final[Mapping[str, tuple[str, Parser]]] = {
+    names.ENV_ENABLED: ("enabled", _boolean),
+    names.ENV_REGION: ("region", _text),
+    names.ENV_COMPUTE: ("compute", _text),
+    names.ENV_COMPUTE_SHARE: ("compute_share", _share),
+    names.ENV_LEDGER: ("ledger", _text),
+    names.ENV_LEASE: ("lease", _text),
+    names.ENV_FLUSH_INTERVAL: ("flush_interval_s", _positive_seconds),
+    names.ENV_FIRST_VALUE_HOLD: ("first_value_hold_s", parse_seconds),
+    names.ENV_PROMETHEUS_PORT: ("prometheus_port", _port),
+    "OTEL_EXPORTER_PROMETHEUS_HOST": ("prometheus_host", _text),
+    names.ENV_LABELS: ("labels", _labels),
+    names.ENV_ASSUME: ("assume", _assumptions),
+    names.ENV_METER_ALL: ("meter_all", _boolean),
+}
+
+
+def load_config(
+    path: str | os.PathLike[str] | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    book: PriceBook | None = None,
+    **arguments: object,
+) -> Config:
+    """Build the configuration from file, environment and arguments, later ones winning.
+
+    Args:
+        path: A `spancost.yaml`. Without it `SPANCOST_CONFIG` names one, else `./spancost.yaml` is read if it
+            exists.
+
+        environ: Environment to read; `os.environ` by default.
+
+        book: Price book against which machine, region and prices are checked; the shipped one by default.
+
+        **arguments: Fields of `Config`, checked by name.
+
+    Raises:
+        ConfigError: A setting is wrong.
+    """
+    env = os.environ if environ is None else environ
+    values: dict[str, Any] = {}
+    origins: dict[str, tuple[str, str]] = {}
+    file = _find_file(path, env)
+    if file is not None:
+        values["place"] = str(file)
+        _read_file(file, values, origins)
+    for variable, (field, parser) in _ENVIRONMENT.items():
+        raw = env.get(variable, "").strip()
+        if raw:
+            values[field] = _parsed(parser, raw, "environment", variable)
+            origins[field] = ("environment", variable)
+    known = {field.name for field in fields(Config)}
+    for name, value in arguments.items():
+        if name not in known:
+            raise ConfigError("argument", name, value, suggest(name, known))
+        values[name] = value
+        origins[name] = ("argument", name)
+    if book is None and (values.get("compute") or values.get("region") or values.get("prices")):
+        from spancost.prices.book import PriceBook
+
+        book = PriceBook.shipped()
+    _check_prices(values, origins, book)
+    return Config(**values)
+
+
+def _find_file(path: str | os.PathLike[str] | None, env: Mapping[str, str]) -> Path | None:
+    named = os.fspath(path) if path is not None else env.get(names.ENV_CONFIG, "").strip()
+    if named:
+        file = Path(named)
+        if not file.is_file():
+            raise ConfigError(
+                "argument" if path is not None else "environment",
+                "path" if path is not None else names.ENV_CONFIG,
+                named,
+                "the path of a readable YAML file",
+            )
+        return file
+    file = Path(DEFAULT_FILE)
+    return file if file.is_file() else None
+
+
+def _parsed(parser: Parser, value: object, place: str, key: str) -> Any:
+    try:
+        return parser(value)
+    except ValueError as error:
+        raise ConfigError(place, key, value, str(error)) from None
+
+
+def _read_file(file: Path, values: dict[str, Any], origins: dict[str, tuple[str, str]]) -> None:
+    import yaml
+
+    place = str(file)
+    try:
+        loaded: object = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark is not None else "the file"
+        problem = getattr(error, "problem", None) or "not YAML"
+        raise ConfigError(place, where, str(problem), "valid YAML") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(place, "the file", str(error), "a readable UTF-8 file") from None
+    if loaded is None:
+        return
+    if not isinstance(loaded, dict):
+        raise ConfigError(place, "the file", type(loaded).__name__, "a mapping of keys to values")
+    for key, value in _flattened(cast("dict[object, object]", loaded), place):
+        if key == "prices":
+            values["prices"] = value
+            continue
+        if key not in _FILE_KEYS:
+            raise ConfigError(place, key, value, "unknown key: " + suggest(key, [*_FILE_KEYS, "prices"], limit=40))
+        field, parser = _FILE_KEYS[key]
+        values[field] = _parsed(parser, value, place, key)
+        origins[field] = (place, key)
+
+
+def _flattened(loaded: dict[object, object], place: str) -> list[tuple[str, object]]:
+    flat: list[tuple[str, object]] = []
+    for key, value in loaded.items():
+        name = str(key)
+        if name in _FILE_SECTIONS:
+            if value is None:
+                continue
+            if not isinstance(value, dict):
+                accepted = "a section with " + ", ".join(k for k in _FILE_KEYS if k.startswith(name + "."))
+                raise ConfigError(place, name, value, accepted)
+            section = cast("dict[object, object]", value)
+            flat.extend((f"{name}.{inner}", item) for inner, item in section.items())
+        else:
+            flat.append((name, value))
+    return flat
+
+
+def _check_prices(values: dict[str, Any], origins: dict[str, tuple[str, str]], book: PriceBook | None) -> None:
+    """Check everything that depends on the price book, and read the `prices:` list."""
+    raw_prices = values.pop("prices", None)
+    if book is None:
+        return
+    region = cast("str", values.get("region", ""))
+    if region and region not in book.regions():
+        place, key = origins["region"]
+        raise ConfigError(place, key, region, "no prices for this region: " + suggest(region, book.regions()))
+    compute = cast("str", values.get("compute", ""))
+    if compute:
+        from spancost.prices.compute import compute_rate
+
+        place, key = origins["compute"]
+        _parsed(lambda spec: compute_rate(str(spec), region or None, book), compute, place, key)
+    if raw_prices is not None:
+        values["overrides"] = _overrides(raw_prices, str(values.get("place", "")), book)
+
+
+_OVERRIDE_KEYS: Final = ("price", "usd", "unit", "region", "valid_from")
+
+
+def _overrides(raw: object, place: str, book: PriceBook) -> tuple[PriceOverride, ...]:
+    if not isinstance(raw, list):
+        raise ConfigError(place, "prices", raw, "a list of prices, each with price, usd and unit")
+    return tuple(
+        _override(entry, place, f"prices[{index}]", book) for index, entry in enumerate(cast("list[object]", raw))
+    )
+
+
+def _override(entry: object, place: str, key: str, book: PriceBook) -> PriceOverride:
+    from spancost.prices.book import PriceOverride
+
+    if not isinstance(entry, dict):
+        raise ConfigError(place, key, entry, "a mapping with price, usd and unit")
+    given = {str(name): value for name, value in cast("dict[object, object]", entry).items()}
+    for name, value in given.items():
+        if name not in _OVERRIDE_KEYS:
+            raise ConfigError(place, f"{key}.{name}", value, "unknown key: " + suggest(name, _OVERRIDE_KEYS))
+    for name in ("price", "usd", "unit"):
+        if name not in given:
+            raise ConfigError(place, f"{key}.{name}", None, "it is required")
+    price_id = str(given["price"])
+    if price_id not in book.price_ids():
+        raise ConfigError(place, f"{key}.price", price_id, "unknown price: " + suggest(price_id, book.price_ids()))
+    unit = book.records(price_id)[0].unit
+    if given["unit"] != unit:
+        raise ConfigError(place, f"{key}.unit", given["unit"], f"{price_id} is priced per {unit}")
+    try:
+        usd = Decimal(str(given["usd"]))
+    except InvalidOperation:
+        usd = Decimal("NaN")
+    if not usd.is_finite() or usd < 0:
+        raise ConfigError(place, f"{key}.usd", given["usd"], f"USD per {unit}, zero or more")
+    region = given.get("region")
+    if region is not None and region not in book.regions():
+        raise ConfigError(place, f"{key}.region", region, "unknown region: " + suggest(str(region), book.regions()))
+    valid_from = given.get("valid_from")
+    if valid_from is not None and not isinstance(valid_from, date):
+        try:
+            valid_from = date.fromisoformat(str(valid_from))
+        except ValueError:
+            raise ConfigError(place, f"{key}.valid_from", valid_from, "a date such as 2026-01-31") from None
+    return PriceOverride(
+        price_id=price_id,
+        usd=usd,
+        unit=unit,
+        region=None if region is None else str(region),
+        valid_from=valid_from,
+        place=place,
+    )

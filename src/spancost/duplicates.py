@@ -1,0 +1,135 @@
+"""One real call is one charge, however many instrumentations saw it (design rule 2).
+
+Handles what the span tree shows: an LLM span inside an LLM span of another scope, and the HTTP request beneath an LLM or
+AWS call. Sibling spans, spans in other traces and back-dated spans are not matched here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from spancost.meters.llm import LlmUsage, operation_of
+from spancost.nodes import HeldUsage, SpanNode
+from spancost.prices.tokens import TokenCounts, canonical_provider
+from spancost.span_attributes import mapping_of
+
+_MAX_DEPTH = 64
+
+
+def outermost_llm_span(node: SpanNode, scope: str, usage: LlmUsage) -> SpanNode | None:
+    """Return the outermost open LLM span of another scope around this one that is the same call, if any."""
+    found: SpanNode | None = None
+    ancestor = node.parent
+    for _ in range(_MAX_DEPTH):
+        if not isinstance(ancestor, SpanNode):
+            break
+        span = ancestor.span
+        if span is not None and ancestor.is_open and _scope_of(span) != scope:
+            attributes = mapping_of(span)
+            if operation_of(attributes) and _same_call(attributes, usage):
+                found = ancestor
+        ancestor = ancestor.parent
+    return found
+
+
+def _same_call(outer: Mapping[str, Any], inner: LlmUsage) -> bool:
+    get = outer.get
+    provider = get("gen_ai.provider.name") or get("gen_ai.system") or get("llm.provider") or get("llm.system") or ""
+    if provider and inner.provider and canonical_provider(str(provider)) != canonical_provider(inner.provider):
+        return False
+    response_id = get("gen_ai.response.id")
+    if response_id and inner.response_id and response_id != inner.response_id:
+        return False
+    models = [str(model) for key in _MODEL_KEYS if (model := get(key))]
+    return not models or not inner.model or any(_same_model(model, inner.model) for model in models)
+
+
+_MODEL_KEYS = ("gen_ai.response.model", "gen_ai.request.model", "llm.model_name")
+
+
+def _same_model(one: str, other: str) -> bool:
+    """Equal, or one is the dated or qualified name of the other."""
+    one, other = one.rpartition("/")[2].lower(), other.rpartition("/")[2].lower()
+    return one.startswith(other) or other.startswith(one)
+
+
+def _scope_of(span: Any) -> str:
+    scope = span.instrumentation_scope
+    return "" if scope is None else str(scope.name)
+
+
+def settled(scope: str, own: LlmUsage, held: Sequence[HeldUsage], start_ns: int) -> list[tuple[LlmUsage, int]]:
+    """Match an outer span's usage one to one with what inner spans held, richest counts winning.
+
+    Returns:
+        One (usage, start) per real call; the first is the outer span's own.
+    """
+    chains: dict[str, list[HeldUsage]] = {}
+    for item in held:
+        chains.setdefault(item.scope, []).append(item)
+    calls: list[tuple[LlmUsage, int]] = [(own, start_ns)]
+    for chain in chains.values():
+        unmatched: list[HeldUsage] = []
+        free = list(range(len(calls)))
+        for item in chain:
+            match = next((index for index in free if _agree(calls[index][0], item.usage)), None)
+            if match is None:
+                unmatched.append(item)
+            else:
+                free.remove(match)
+                usage, started = calls[match]
+                calls[match] = (_richer(usage, item.usage), started)
+        calls.extend((item.usage, item.start_ns) for item in unmatched)
+    return calls
+
+
+def _agree(one: LlmUsage, other: LlmUsage) -> bool:
+    if one.response_id and other.response_id and one.response_id != other.response_id:
+        return False
+    if one.counts is None or other.counts is None:
+        return True
+    return one.counts.input == other.counts.input and one.counts.output == other.counts.output
+
+
+def _richer(one: LlmUsage, other: LlmUsage) -> LlmUsage:
+    """Join two views of one call: whatever only one of them saw is kept."""
+    if one.counts is None:
+        counts, problem = other.counts, other.problem
+    elif other.counts is None:
+        counts, problem = one.counts, one.problem
+    else:
+        counts = TokenCounts(*(max(pair) for pair in zip(one.counts, other.counts, strict=True)))
+        problem = one.problem or other.problem
+    return one._replace(
+        counts=counts,
+        problem=problem,
+        provider=one.provider or other.provider,
+        model=one.model if len(one.model) >= len(other.model) else other.model,
+        response_id=one.response_id or other.response_id,
+        tier=one.tier or other.tier,
+        cache_unknown=one.cache_unknown and other.cache_unknown,
+        rejected=one.rejected and other.rejected,
+    )
+
+
+def is_transport(node: SpanNode, host: str) -> bool:
+    """True if an HTTP request to `host` is how an LLM or AWS call around it travels."""
+    ancestor = node.parent
+    for _ in range(_MAX_DEPTH):
+        if not isinstance(ancestor, SpanNode):
+            return False
+        call_host = ancestor.call_host
+        if call_host is None and ancestor.span is not None:
+            attributes = mapping_of(ancestor.span)
+            if operation_of(attributes) or attributes.get("rpc.system") == "aws-api":
+                call_host = host_of_call(attributes)
+        if call_host is not None and (not call_host or not host or call_host == host):
+            return True
+        ancestor = ancestor.parent
+    return False
+
+
+def host_of_call(attributes: Mapping[str, Any]) -> str:
+    """Return the host an LLM or AWS span talks to, without port; empty if it does not say."""
+    return str(attributes.get("server.address") or "").partition(":")[0].lower()

@@ -1,0 +1,72 @@
+"""What spancost tells of itself: gauges for evictions, queues, folded series, the last flush and the build."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING, NamedTuple
+
+from spancost import names
+
+if TYPE_CHECKING:
+    from spancost.engine import CostEngine
+    from spancost.sinks.totals import MetricTotals
+
+
+class Gauge(NamedTuple):
+    """One gauge with its present values by labels."""
+
+    name: str
+    unit: str
+    description: str
+    labels: tuple[str, ...]
+    values: list[tuple[dict[str, str], float]]
+
+
+def gauges(engine: CostEngine, totals: MetricTotals) -> list[Gauge]:
+    """Return all internal gauges with their present values."""
+    folded = [({"metric": name}, float(count)) for name, count in totals.folded().items() if count]
+    return [
+        Gauge(
+            names.METRIC_INTERNAL_EVICTIONS,
+            "{root}",
+            "Local roots settled before they ended",
+            (),
+            [({}, float(engine.evictions))],
+        ),
+        Gauge(names.METRIC_INTERNAL_OTHER, "{addition}", "Additions folded into `other`", ("metric",), folded),
+        Gauge(
+            names.METRIC_INTERNAL_QUEUE,
+            "{batch}",
+            "Batches that a failing sink has not taken yet",
+            (),
+            [({}, float(engine.waiting_batches))],
+        ),
+        Gauge(
+            names.METRIC_INTERNAL_FLUSH_TIME,
+            "s",
+            "Unix time of the last flush",
+            (),
+            [({}, engine.last_flush_at)],
+        ),
+        Gauge(
+            names.METRIC_INTERNAL_FLUSH_OK,
+            "1",
+            "1 if the last flush reached every sink",
+            (),
+            [({}, float(engine.last_flush_ok))],
+        ),
+        Gauge(
+            names.METRIC_INTERNAL_SAMPLED_ONLY,
+            "1",
+            "1 if only sampled spans can be seen",
+            (),
+            [({}, float(engine.sampled_only))],
+        ),
+        Gauge(
+            names.METRIC_INTERNAL_BUILD,
+            "1",
+            "Version of spancost and of its prices",
+            ("version", "prices"),
+            [({"version": version("spancost"), "prices": engine.price_date}, 1.0)],
+        ),
+    ]

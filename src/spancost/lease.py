@@ -1,0 +1,208 @@
+"""Who else serves on this machine: processes divide its price by a small file.
+
+Each serving process is a *member* from its first span to its end. At any moment the machine belongs to its
+members in equal parts, so a member is *entitled* to ``integral of 1/members(t) dt``. The file is the only truth: it
+is read and written under a file lock by background threads, and every process works out its entitlement
+from the same rows; what the span path has assumed in the meantime is settled against it by way of the idle time. The
+sum over all members is exactly the time for which there was at least one.
+
+Times are seconds of the system-wide monotonic clock, which all processes of one boot share.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Final, cast
+
+try:
+    import fcntl
+except ImportError:  # pragma: no cover - Windows has no file locks of this kind
+    fcntl = None  # type: ignore[assignment]
+
+_KEEP_ENDED_S: Final = 600.0
+"""Ended members stay in the file this long, so that everybody can still work out the past."""
+
+
+class LeaseUnavailableError(Exception):
+    """The lease file cannot be used; the process counts as alone."""
+
+
+class Lease:
+    """Membership of this process in the lease file.
+
+    Args:
+        path: The file; empty for a per-user file in the temporary directory.
+    """
+
+    def __init__(self, path: str = "") -> None:
+        if fcntl is None:
+            raise LeaseUnavailableError("this platform has no file locks")
+        self._path = Path(path) if path else _default_path()
+        self._pid = 0
+        self._joined_at = 0.0
+        self._settled_at = 0.0
+        self._left = False
+        self.entitled_s = 0.0
+        """Instance-seconds that belong to this process since it joined."""
+        self.members = 1
+        """Members at the last look, this process included."""
+
+    def join(self, since: float) -> None:
+        """Become a member, from `since` if nobody else was one in the meantime.
+
+        Raises:
+            LeaseUnavailableError: The file cannot be opened, locked or written.
+        """
+        with _LockedFile(self._path) as file:
+            now = time.monotonic()
+            rows = _with_the_dead_ended(file.rows, now)
+            others = [row["until"] for row in rows]
+            start = now if any(until is None for until in others) else max([since, *cast("list[float]", others)])
+            self._pid = os.getpid()
+            rows.append({"pid": self._pid, "born": _process_start(self._pid), "from": start, "until": None})
+            file.write(rows, now)
+        self._joined_at = self._settled_at = min(start, now)
+        self.members = sum(row["until"] is None for row in rows)
+
+    def settle(self, *, leave: bool = False) -> None:
+        """Bring `entitled_s` and `members` up to now; with `leave`, end the membership as of now."""
+        if self._left or self._pid != os.getpid():
+            return
+        with _LockedFile(self._path) as file:
+            now = time.monotonic()
+            rows = _with_the_dead_ended(file.rows, now)
+            mine = next(
+                (row for row in rows if row["pid"] == self._pid and row["until"] is None),
+                None,
+            )
+            if mine is None:
+                # The file was deleted or emptied: become a member again.
+                mine = {"pid": self._pid, "born": _process_start(self._pid), "from": self._settled_at, "until": None}
+                rows.append(mine)
+            self.entitled_s += _entitlement(rows, self._settled_at, now)
+            self._settled_at = now
+            if leave:
+                mine["until"] = now
+                self._left = True
+            if leave or rows != file.rows:
+                file.write(rows, now)
+        self.members = max(1, sum(row["until"] is None for row in rows))
+
+
+def _entitlement(rows: list[dict[str, Any]], start: float, end: float) -> float:
+    """Return the integral of 1/members from `start` to `end`."""
+    edges = {start, end}
+    for row in rows:
+        for edge in (row["from"], row["until"]):
+            if edge is not None and start < edge < end:
+                edges.add(edge)
+    moments = sorted(edges)
+    total = 0.0
+    for left, right in zip(moments, moments[1:], strict=False):
+        middle = (left + right) / 2
+        members = sum(row["from"] <= middle and (row["until"] is None or middle < row["until"]) for row in rows)
+        total += (right - left) / max(1, members)
+    return total
+
+
+def _with_the_dead_ended(rows: list[dict[str, Any]], now: float) -> list[dict[str, Any]]:
+    """Return a copy of the rows in which members whose process is gone have ended, and old ones are forgotten."""
+    kept: list[dict[str, Any]] = []
+    for row in rows:
+        changed = dict(row)
+        if changed["until"] is None and _process_start(changed["pid"]) != changed["born"]:
+            changed["until"] = now
+        if changed["until"] is None or changed["until"] > now - _KEEP_ENDED_S:
+            kept.append(changed)
+    return kept
+
+
+def _process_start(pid: int) -> str:
+    """Return what identifies a process beside its number (numbers are used again); empty if it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except FileNotFoundError:
+        if os.path.exists("/proc/self/stat"):
+            return ""
+    except (ProcessLookupError, PermissionError):
+        return ""
+    else:
+        return "" if fields[0] in (b"Z", b"X") else fields[19].decode()
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return ""
+    except PermissionError:
+        pass
+    return "alive"
+
+
+def _default_path() -> Path:
+    directory = Path(tempfile.gettempdir()) / f"spancost-{os.getuid()}"
+    try:
+        directory.mkdir(mode=0o700, exist_ok=True)
+        status = directory.lstat()
+    except OSError as error:
+        raise LeaseUnavailableError(str(error)) from error
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
+        raise LeaseUnavailableError(f"{directory} belongs to somebody else or is open to others")
+    return directory / "lease.json"
+
+
+class _LockedFile:
+    """The lease file, locked for one reading and writing."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._fd = -1
+        self.rows: list[dict[str, Any]] = []
+
+    def __enter__(self) -> _LockedFile:
+        assert fcntl is not None
+        try:
+            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
+            content = os.read(self._fd, 1 << 22)
+        except OSError as error:
+            self.__exit__()
+            raise LeaseUnavailableError(f"{self._path}: {error.strerror or error}") from error
+        self.rows = _rows_of_this_boot(content)
+        return self
+
+    def write(self, rows: list[dict[str, Any]], now: float) -> None:
+        content = json.dumps({"boot": _boot(), "written": now, "members": rows}).encode()
+        try:
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, content, 0)
+        except OSError as error:
+            raise LeaseUnavailableError(f"{self._path}: {error.strerror or error}") from error
+
+    def __exit__(self, *_: object) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)  # also releases the lock
+            self._fd = -1
+
+
+def _rows_of_this_boot(content: bytes) -> list[dict[str, Any]]:
+    try:
+        loaded = json.loads(content) if content else {}
+        if loaded.get("boot") != _boot():
+            return []
+        rows = cast("list[dict[str, Any]]", loaded["members"])
+        return [row for row in rows if {"pid", "born", "from", "until"} <= row.keys()]
+    except (ValueError, AttributeError, KeyError, TypeError):
+        return []  # damaged: everybody joins again
+
+
+def _boot() -> str:
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""

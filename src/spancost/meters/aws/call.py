@@ -1,0 +1,128 @@
+"""What the AWS service modules share: the call they look at, and the usages they return."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from spancost.capture import aws_facts as facts_keys
+
+GB: Final = float(2**30)
+"""AWS bills a GB as 2^30 bytes."""
+KB: Final = 1024
+
+ONE_UNIT: Final = "size:1_unit"
+ONE_CHUNK: Final = "size:1_chunk"
+
+BAD_USAGE: Final = "bad_usage"
+NO_ANSWER: Final = "no_answer"
+NO_USAGE: Final = "no_usage"
+UNKNOWN_OPERATION: Final = "unknown_operation"
+UNKNOWN_SERVICE: Final = "unknown_service"
+
+THROTTLES: Final = frozenset(
+    {
+        "Throttling",
+        "ThrottlingException",
+        "ThrottledException",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "RequestLimitExceeded",
+        "TooManyRequestsException",
+        "ProvisionedThroughputExceededException",
+        "LimitExceededException",
+        "SlowDown",
+    }
+)
+"""Error codes of calls that the service refused to do."""
+
+
+class Call(NamedTuple):
+    """One API call, as a service module sees it."""
+
+    operation: str
+    """`PutItem`"""
+    attributes: Mapping[str, Any]
+    facts: Mapping[str, Any]
+    """What our hooks saw; empty for stored spans."""
+    http_status: int
+    """0 if there was no answer."""
+    failed: bool
+    """The service answered with an error."""
+
+    @property
+    def seen(self) -> bool:
+        """Whether our hooks saw the call."""
+        return facts_keys.SEEN in self.facts
+
+    def size(self, key: str) -> float | None:
+        """Return a size or count from the facts; None if absent, NaN if it is no number zero or more."""
+        value = self.facts.get(key)
+        return None if value is None else number(value)
+
+
+class Usage(NamedTuple):
+    """Some quantity of one price; or, without a price, what is known instead."""
+
+    price_id: str
+    """Empty if there is nothing to price: then `reason` or `free` says what."""
+    quantity: float = 1.0
+    resource: str = ""
+    basis: str = ""
+    """What was assumed; makes the charge `estimated`."""
+    reason: str = ""
+    """Why it is unpriced."""
+    free: bool = False
+    unit: str = "request"
+    """Unit of an unpriced or free quantity; a priced one has its price's unit."""
+
+
+Usages: TypeAlias = Sequence[Usage]
+Measure: TypeAlias = Callable[[Call], Usages]
+
+FREE: Final[Usages] = (Usage("", free=True),)
+
+
+def unpriced(reason: str, resource: str = "", quantity: float = 1.0, unit: str = "request") -> Usages:
+    """Return one usage without a price."""
+    return (Usage("", quantity, resource=resource, reason=reason, unit=unit),)
+
+
+def free(resource: str = "", basis: str = "") -> Usages:
+    """Return one usage that costs nothing."""
+    return (Usage("", resource=resource, basis=basis, free=True),)
+
+
+def number(value: object) -> float:
+    """Return `value` as a number zero or more; NaN if it is none (text, a negative number, infinity)."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return math.nan
+    return float(value) if 0 <= value < math.inf else math.nan
+
+
+def text(value: object) -> str:
+    """Return a name from an attribute, cut at 256 characters; empty if it is no string."""
+    return value[:256] if isinstance(value, str) else ""
+
+
+def resource_of(call: Call, *attributes: str) -> str:
+    """Return the resource name from the facts, else the last part of the first attribute that is set."""
+    named = call.facts.get(facts_keys.RESOURCE)
+    if named:
+        return text(named)
+    for key in attributes:
+        value = text(call.attributes.get(key))
+        if value:
+            return last_part(value)
+    return ""
+
+
+def last_part(name: str) -> str:
+    """Return the name at the end of a URL or ARN."""
+    return name.rstrip("/").rsplit("/", 1)[-1].rsplit(":", 1)[-1]
+
+
+def chunks(size_bytes: float, chunk_bytes: int) -> int:
+    """Return how many chunks are billed for a payload; an empty one is one chunk."""
+    return max(1, math.ceil(size_bytes / chunk_bytes))

@@ -1,0 +1,141 @@
+"""Every attribute, metric and environment name that spancost reads or writes, once.
+
+Attribute names of OpenTelemetry itself are repeated here as plain strings: importing the
+semantic-convention modules costs more start-up time than spancost may take.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# --- components: the parts a price can belong to ------------------------------------------------
+
+COMPUTE: Final = "compute"
+EGRESS: Final = "egress"
+AWS: Final = "aws"
+LLM: Final = "llm"
+HTTP: Final = "http"
+CUSTOM: Final = "custom"
+COMPONENTS: Final = (COMPUTE, EGRESS, AWS, LLM, HTTP, CUSTOM)
+
+# --- status of a charge -------------------------------------------------------------------------
+
+PRICED: Final = "priced"
+"""Quantity and rate are both known."""
+ESTIMATED: Final = "estimated"
+"""A quantity or circumstance was assumed; `basis` says which."""
+FREE: Final = "free"
+"""Known to cost nothing."""
+DUPLICATE: Final = "duplicate"
+"""The same real call is charged on another span."""
+UNPRICED: Final = "unpriced"
+"""Not known; `reason` says why. Never counted as zero dollars of certainty."""
+STATUSES: Final = (PRICED, ESTIMATED, FREE, DUPLICATE, UNPRICED)
+
+# --- span attributes written --------------------------------------------------------------------
+
+DIRECT_USD: Final = "spancost.direct.usd"
+TOTAL_USD: Final = "spancost.total.usd"
+TOTAL_NANO_USD: Final = "spancost.total.nano_usd"
+STATUS: Final = "spancost.status"
+REASON: Final = "spancost.reason"
+SOURCE: Final = "spancost.source"
+BASIS: Final = "spancost.basis"
+COMPONENT_USD: Final = {component: f"spancost.{component}.usd" for component in COMPONENTS}
+GEN_AI_USAGE_COST: Final = "gen_ai.usage.cost"
+OPERATION_COST: Final = "operation.cost"
+
+# --- span attributes read and written for attribution -------------------------------------------
+
+FEATURE: Final = "spancost.feature"
+TENANT: Final = "spancost.tenant"
+TEAM: Final = "spancost.team"
+LABEL_PREFIX: Final = "spancost.label."
+
+# --- labels -------------------------------------------------------------------------------------
+
+NO_ROUTE: Final = "(no route)"
+"""Constant label for HTTP requests that matched no route: raw paths are never kept."""
+OTHER: Final = "other"
+"""Where everything beyond a cap goes; sums stay whole."""
+
+COST_LABELS: Final = (
+    "component",
+    "provider",
+    "operation",
+    "model",
+    "http_route",
+    "http_request_method",
+    "entrypoint",
+)
+ATTRIBUTION_LABELS: Final = ("feature", "tenant", "team")
+REQUEST_LABELS: Final = ("http_route", "http_request_method", "entrypoint", "outcome")
+
+# --- metrics ------------------------------------------------------------------------------------
+
+USD_UNIT: Final = "{USD}"
+METRIC_COST: Final = "spancost.cost.usd"
+METRIC_ATTRIBUTED: Final = "spancost.attributed.cost.usd"
+METRIC_REQUEST_COST: Final = "spancost.request.cost.usd"
+METRIC_USAGE: Final = "spancost.usage"
+METRIC_IDLE: Final = "spancost.idle.cost.usd"
+METRIC_LATE: Final = "spancost.late.cost.usd"
+METRIC_UNATTRIBUTED: Final = "spancost.unattributed.cost.usd"
+METRIC_SPANS: Final = "spancost.spans"
+METRIC_UNPRICED: Final = "spancost.unpriced"
+METRIC_INTERNAL_ERRORS: Final = "spancost.internal.errors"
+METRIC_INTERNAL_EVICTIONS: Final = "spancost.internal.evictions"
+METRIC_INTERNAL_OTHER: Final = "spancost.internal.series.other"
+METRIC_INTERNAL_QUEUE: Final = "spancost.internal.queue.length"
+METRIC_INTERNAL_FLUSH_TIME: Final = "spancost.internal.last.flush.timestamp"
+METRIC_INTERNAL_FLUSH_OK: Final = "spancost.internal.last.flush.success"
+METRIC_INTERNAL_SAMPLED_ONLY: Final = "spancost.internal.sampled.only"
+METRIC_INTERNAL_BUILD: Final = "spancost.internal.build"
+
+REQUEST_COST_BUCKETS_USD: Final = (
+    1e-7,
+    3e-7,
+    1e-6,
+    3e-6,
+    1e-5,
+    3e-5,
+    1e-4,
+    3e-4,
+    1e-3,
+    3e-3,
+    1e-2,
+    3e-2,
+    0.1,
+    1.0,
+    10.0,
+)
+"""Upper bounds of the request-cost histogram: 15 bounds, 16 buckets with +Inf."""
+
+# --- environment --------------------------------------------------------------------------------
+
+ENV_CONFIG: Final = "SPANCOST_CONFIG"
+"""Path of `spancost.yaml`. Without it, `./spancost.yaml` is read if it exists."""
+ENV_ENABLED: Final = "SPANCOST_ENABLED"
+"""`false` keeps spancost idle under `opentelemetry-instrument`."""
+ENV_COMPUTE: Final = "SPANCOST_COMPUTE"
+"""What the process runs on: `aws:m6i.large`, `fargate:1vcpu-2gb`, `0.096usd/h`."""
+ENV_COMPUTE_SHARE: Final = "SPANCOST_COMPUTE_SHARE"
+"""Share of that machine that belongs to this process, for example `1/4`."""
+ENV_REGION: Final = "SPANCOST_REGION"
+"""Cloud region used for prices when a span or the resource names none."""
+ENV_LEDGER: Final = "SPANCOST_LEDGER"
+"""Path of the SQLite ledger; empty means no ledger."""
+ENV_LEASE: Final = "SPANCOST_LEASE"
+"""Path of the lease file through which processes of one machine share its price; `off` for none."""
+ENV_FLUSH_INTERVAL: Final = "SPANCOST_FLUSH_INTERVAL"
+"""Seconds between two writes of counters and ledger by the background thread."""
+ENV_FIRST_VALUE_HOLD: Final = "SPANCOST_FIRST_VALUE_HOLD"
+"""Seconds for which a new counter series reads 0."""
+ENV_PROMETHEUS_PORT: Final = "SPANCOST_PROMETHEUS_PORT"
+"""Serve an own `/metrics` on this port (`OTEL_EXPORTER_PROMETHEUS_HOST`, loopback unless set)."""
+ENV_LABELS: Final = "SPANCOST_LABELS"
+"""Comma-separated subset of `feature,tenant,team` kept on metrics; all by default."""
+ENV_ASSUME: Final = "SPANCOST_ASSUME"
+"""`compute,region` given by `spancost run` when nothing is known: figures are marked `estimated`."""
+ENV_METER_ALL: Final = "SPANCOST_METER_ALL"
+"""`false` leaves the sampler alone: only sampled spans are metered then."""

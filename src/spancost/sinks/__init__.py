@@ -1,0 +1,1 @@
+"""Where the money goes: metrics (OpenTelemetry, Prometheus) and the ledger."""

@@ -1,0 +1,134 @@
+"""What has been charged since the last flush: the keys and sums that sinks receive.
+
+The span path adds to one window under the engine's lock; a flush swaps the window for an empty one
+and hands the full one to the sinks, which fold it into their own totals off the span path.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from spancost.charge import Charge, PriceLine
+
+ENTRY = "entry"
+"""Charged on the local root's own span."""
+INNER = "inner"
+"""Charged on a span below the local root."""
+LATE_ENTRY = "late_entry"
+"""Belongs to the local root's own span, known only after it was exported (a streamed WSGI body)."""
+LATE_INNER = "late_inner"
+"""Charged on a span below a local root that was already exported."""
+UNATTRIBUTED = "unattributed"
+"""Usage without any span."""
+IDLE = "idle"
+"""Compute that nobody used: no request was open."""
+POSITIONS = (ENTRY, INNER, LATE_ENTRY, LATE_INNER, UNATTRIBUTED, IDLE)
+
+
+class EntryLabels(NamedTuple):
+    """Labels of the local root: an HTTP route and method, or an entrypoint for any other work."""
+
+    http_route: str = ""
+    http_request_method: str = ""
+    entrypoint: str = ""
+
+
+class Attribution(NamedTuple):
+    """Who made us spend it."""
+
+    feature: str = ""
+    tenant: str = ""
+    team: str = ""
+
+
+class Origin(NamedTuple):
+    """Where the spans come from: constant for a process."""
+
+    service: str = ""
+    """`service.name`"""
+    environment: str = ""
+    """`deployment.environment.name`"""
+    cloud_account: str = ""
+    """`cloud.account.id`"""
+
+
+class ChargeKey(NamedTuple):
+    """Everything by which money can be split later."""
+
+    minute: int
+    """UTC minute of the span's end: Unix seconds // 60."""
+    line: PriceLine
+    labels: EntryLabels
+    attribution: Attribution
+    position: str
+    """One of `POSITIONS`."""
+
+
+class RequestKey(NamedTuple):
+    """Local roots counted together (SERVER, CONSUMER and parentless ones of any kind)."""
+
+    minute: int
+    labels: EntryLabels
+    attribution: Attribution
+    outcome: str
+    """`ok` or `error`."""
+    served: bool
+    """True for SERVER and CONSUMER local roots, which the request-cost histogram counts."""
+
+
+class ChargeSum:
+    """Sums of one `ChargeKey`."""
+
+    __slots__ = ("count", "list_usd", "quantity", "usd")
+
+    def __init__(self, quantity: float = 0.0, list_usd: float = 0.0, usd: float = 0.0, count: int = 0) -> None:
+        self.quantity = quantity
+        self.list_usd = list_usd
+        self.usd = usd
+        self.count = count
+
+
+class RequestSum:
+    """Sums of one `RequestKey`."""
+
+    __slots__ = ("buckets", "count", "total_usd")
+
+    def __init__(self, bucket_count: int) -> None:
+        self.count = 0
+        self.total_usd = 0.0
+        """Sum of the local roots' totals as exported, USD."""
+        self.buckets = [0] * bucket_count
+        """Requests per bucket of `names.REQUEST_COST_BUCKETS_USD`, not cumulative; the last is +Inf."""
+
+
+class KeptNode(NamedTuple):
+    """One span of a trace that is kept whole."""
+
+    span_id: int
+    parent_span_id: int
+    """0 for a span without a parent."""
+    name: str
+    start_ns: int
+    end_ns: int
+    direct_usd: float
+    total_usd: float
+    charges: tuple[Charge, ...]
+
+
+class KeptTrace(NamedTuple):
+    """One local root with all of its spans, children before parents as they ended."""
+
+    trace_id: int
+    labels: EntryLabels
+    attribution: Attribution
+    total_usd: float
+    end_ns: int
+    nodes: tuple[KeptNode, ...]
+
+
+class Batch(NamedTuple):
+    """What a flush hands to the sinks."""
+
+    charges: dict[ChargeKey, ChargeSum]
+    requests: dict[RequestKey, RequestSum]
+    traces: list[KeptTrace]

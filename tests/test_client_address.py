@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import pytest
+
+from spancost.client_address import is_private_address
+
+
+@pytest.mark.parametrize("address", ["8.8.8.8", "2001:4860:4860::8888", "::ffff:8.8.8.8", "172.32.0.1", "100.128.0.1"])
+def test_global_addresses_are_public(address: str) -> None:
+    assert not is_private_address(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1",
+        "10.1.2.3",
+        "192.168.0.1",
+        "172.16.0.1",
+        "172.31.255.255",
+        "100.64.0.1",
+        "169.254.0.1",
+        "::1",
+        "fe80::1%eth0",
+        "fd00::1",
+        "::ffff:10.0.0.1",
+        "",
+        "unix:",
+        "testclient",
+        "8.8.8.8:80",
+        None,
+        b"8.8.8.8",
+        5,
+    ],
+)
+def test_everything_else_counts_as_private(address: object) -> None:
+    assert is_private_address(address)
