@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass, field
 
@@ -146,16 +147,18 @@ class _World:
     truth_s: dict[Node, float] = field(default_factory=dict[Node, float])
 
     def wait(self, seconds: float) -> None:
-        """Move time in small steps, splitting each by the definition of section 4 itself."""
-        step = seconds / 8
-        for _ in range(8):
-            active = [root for root in self.tree.open_roots if self.now + step / 2 - root.last_event < 30.0]
+        """Split time by the definition of section 4 itself, between the moments at which roots become quiet."""
+        until = self.now + seconds
+        quiet = [root.last_event + 30.0 for root in self.tree.open_roots]
+        moments = sorted({self.now, until, *(moment for moment in quiet if self.now < moment < until)})
+        for left, right in itertools.pairwise(moments):
+            active = [root for root in self.tree.open_roots if (left + right) / 2 - root.last_event < 30.0]
             for root in active:
                 leaves = [n for n in self.spans if n.is_open and n.root is root and not self._has_open_child(n)]
                 for leaf in leaves:
-                    gain = step * self.tree.share / len(active) / len(leaves)
+                    gain = (right - left) * self.tree.share / len(active) / len(leaves)
                     self.truth_s[leaf] = self.truth_s.get(leaf, 0.0) + gain
-            self.now += step
+        self.now = until
         self.share_time_s += seconds * self.tree.share
 
     def _has_open_child(self, node: Node) -> bool:

@@ -9,10 +9,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from spancost._install import flush, install, shutdown
     from spancost.attribution import attribute
     from spancost.config import Config, load_config
     from spancost.errors import ConfigError, SpancostError
-    from spancost._install import flush, install, shutdown
     from spancost.processor import CostSpanProcessor
     from spancost.sampler import MeterAll
 

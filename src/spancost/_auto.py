@@ -36,8 +36,8 @@ def _install() -> None:
     if not isinstance(trace.get_tracer_provider(), TracerProvider):
         _logger.info("spancost is idle: there is no SDK TracerProvider (OTEL_SDK_DISABLED, or no distro)")
         return
-    from spancost.config import load_config
     from spancost._install import install
+    from spancost.config import load_config
 
     config = load_config()
     if not config.enabled:
@@ -49,8 +49,8 @@ def _install() -> None:
 def _flush_on_sigterm() -> None:
     """Flush when SIGTERM would end the process without any exit handler.
 
-    Only where the signal still has its default action. A server that sets its own handler replaces this one; uvicorn puts
-    it back and raises the signal again after its shutdown, which is when it is needed.
+    Only where the signal still has its default action. A server that sets its own handler replaces this one; uvicorn
+    puts it back and raises the signal again after its shutdown, which is when it is needed.
     """
     if os.name != "posix" or threading.current_thread() is not threading.main_thread():
         return

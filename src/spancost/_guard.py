@@ -36,7 +36,9 @@ class ErrorLog:
         if self.reraise:
             raise  # noqa: PLE0704 - called from an except block
         error = sys.exc_info()[1]
-        self.log_once(place, "error in %s (%s: %s); the application is not affected", place, type(error).__name__, error)
+        self.log_once(
+            place, "error in %s (%s: %s); the application is not affected", place, type(error).__name__, error
+        )
 
     def log_once(self, kind: str, message: str, *args: object, level: int = logging.WARNING) -> None:
         """Log a message unless one of its kind was logged in the last five minutes."""
@@ -49,5 +51,5 @@ class ErrorLog:
         self._logged_at[key] = now
         try:
             logger.log(level, message, *args)
-        except Exception:  # noqa: S110, BLE001 - a broken log handler of the host must not reach its requests
+        except Exception:
             self.counts["logging"] = self.counts.get("logging", 0) + 1

@@ -49,7 +49,7 @@ def tags_of(context: otel_context.Context | None) -> Tags | None:
     return cast("Tags | None", otel_context.get_value(_CONTEXT_KEY, context))
 
 
-class attribute:  # noqa: N801 - used like a function: `with attribute(...)`, `@attribute(...)`
+class attribute:
     """Say whose cost the work inside is: a context manager and a decorator, sync and async.
 
     Every span that starts inside carries these labels, in child tasks and (with

@@ -41,7 +41,6 @@ from spancost.window import (
     ChargeKey,
     ChargeSum,
     EntryLabels,
-    KeptNode,
     KeptTrace,
     RequestKey,
     RequestSum,
@@ -231,9 +230,7 @@ class CostEngine:
             except Exception:
                 self.errors.caught("prepare")
         share = self.config.compute_share
-        tree = self.tree = Tree(
-            now, share=1.0 if share is None else share, idle_after_s=self.config.idle_after_s
-        )
+        tree = self.tree = Tree(now, share=1.0 if share is None else share, idle_after_s=self.config.idle_after_s)
         self._started_s = now
         if self.background:
             self._thread = threading.Thread(target=self._run, name="spancost", daemon=True)
@@ -342,9 +339,7 @@ class CostEngine:
             self.errors.caught(f"meter.{place}")
             return (_meter_error(place),)
 
-    def measure_llm(
-        self, span: Span, node: SpanNode, attributes: Mapping[str, Any], end_ns: int
-    ) -> Sequence[Charge]:
+    def measure_llm(self, span: Span, node: SpanNode, attributes: Mapping[str, Any], end_ns: int) -> Sequence[Charge]:
         """Charge an LLM span, or leave its usage with the outer span of the same call."""
         meter = self.meters.llm
         if meter is None or not operation_of(attributes):
@@ -511,8 +506,11 @@ class CostEngine:
         except Exception:
             self.errors.caught("meter.egress")
             return
+        root = node.root
+        if not isinstance(root, LocalRoot):
+            return
         with self.lock:
-            arguments = (node.root, charges, None, end_ns // _MINUTE_NS, LATE_ENTRY)
+            arguments = (root, charges, None, end_ns // _MINUTE_NS, LATE_ENTRY)
             if self.busy:
                 self.deferred.append((self._book_all, arguments))
             else:
@@ -754,8 +752,10 @@ class CostEngine:
         if self._lease is not None:
             entitled = self._lease.entitled_s
         else:
-            entitled = tree.share * (now - self._started_s) if self.config.compute_share is not None else (
-                tree.busy_s + tree.idle_s
+            entitled = (
+                tree.share * (now - self._started_s)
+                if self.config.compute_share is not None
+                else (tree.busy_s + tree.idle_s)
             )
         idle = max(0.0, entitled - tree.busy_s - self._idle_published_s)
         self._idle_published_s += idle
@@ -914,9 +914,7 @@ _LLM_LIBRARIES: Final = frozenset(
 )
 
 
-def _add(
-    out: dict[ChargeKey, ChargeSum], key: ChargeKey, pricing: ComputePricing, seconds: float, count: int
-) -> None:
+def _add(out: dict[ChargeKey, ChargeSum], key: ChargeKey, pricing: ComputePricing, seconds: float, count: int) -> None:
     sums = out.get(key)
     if sums is None:
         sums = out[key] = ChargeSum()
@@ -938,6 +936,24 @@ def view_of(span: Span, node: SpanNode, attributes: Mapping[str, Any], end_ns: i
         end_ns,
         node.facts or {},
         span.status.status_code.value == 2,
+    )
+
+
+def _without_resource(line: PriceLine) -> PriceLine:
+    """Return a line without the name of its table, bucket or queue: what is left is few by nature."""
+    return price_line(
+        line.component,
+        line.provider,
+        line.operation,
+        model=line.model,
+        unit=line.unit,
+        region=line.region,
+        sku=line.sku,
+        resource=names.OTHER if line.resource else "",
+        status=line.status,
+        reason=line.reason,
+        basis=line.basis,
+        source=line.source,
     )
 
 
@@ -984,6 +1000,4 @@ def _after_fork_in_child() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
-    )
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -1,10 +1,10 @@
 """Exceptions of spancost.
 
-    SpancostError
-    ├── ConfigError          a configuration file, variable or argument is wrong
-    ├── PriceBookError       a price file is wrong
-    ├── LedgerError          the ledger cannot be opened, read or written
-    └── MissingExtraError    an optional dependency is not installed
+SpancostError
+├── ConfigError          a configuration file, variable or argument is wrong
+├── PriceBookError       a price file is wrong
+├── LedgerError          the ledger cannot be opened, read or written
+└── MissingExtraError    an optional dependency is not installed
 """
 
 from __future__ import annotations

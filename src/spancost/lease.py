@@ -11,6 +11,7 @@ Times are seconds of the system-wide monotonic clock, which all processes of one
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import stat
@@ -103,7 +104,7 @@ def _entitlement(rows: list[dict[str, Any]], start: float, end: float) -> float:
                 edges.add(edge)
     moments = sorted(edges)
     total = 0.0
-    for left, right in zip(moments, moments[1:], strict=False):
+    for left, right in itertools.pairwise(moments):
         middle = (left + right) / 2
         members = sum(row["from"] <= middle and (row["until"] is None or middle < row["until"]) for row in rows)
         total += (right - left) / max(1, members)
@@ -191,7 +192,7 @@ class _LockedFile:
 
 def _rows_of_this_boot(content: bytes) -> list[dict[str, Any]]:
     try:
-        loaded = json.loads(content) if content else {}
+        loaded = cast("dict[str, Any]", json.loads(content) if content else {})
         if loaded.get("boot") != _boot():
             return []
         rows = cast("list[dict[str, Any]]", loaded["members"])

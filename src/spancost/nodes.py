@@ -32,7 +32,7 @@ class Waiting(NamedTuple):
     charge: Charge
     attribution: Attribution
     position: str
-    count: int
+    calls: int
 
 
 class SpanNode(Node):

@@ -118,11 +118,11 @@ class CostSpanProcessor(SpanProcessor):
             root.attribution = tags.attribution
         if engine.keep_traces:
             root.trail = []
-            root.trace_id = span.context.trace_id
+            root.trace_id = span.get_span_context().trace_id
         tree.start_root(root, node, now)
 
     def _on_ending(self, span: Span) -> None:
-        self._end(span, span._end_time or 0)
+        self._end(span, span.end_time or 0)
 
     def _ending(self, span: Span, end_time: int | None) -> None:
         """Entry of the `end_patch` technique."""
@@ -270,7 +270,7 @@ class CostSpanProcessor(SpanProcessor):
         parent = span.parent
         trail.append(
             KeptNode(
-                span.context.span_id,
+                span.get_span_context().span_id,
                 0 if parent is None else parent.span_id,
                 span.name,
                 span.start_time or 0,
@@ -310,4 +310,3 @@ def _write_tags(values: dict[str, Any], attribution: Any, labels: tuple[tuple[st
         values[names.TEAM] = attribution.team
     for name, value in labels:
         values[names.LABEL_PREFIX + name] = value
-

@@ -114,9 +114,7 @@ def ledger_file(tmp_path: Path) -> Path:
                     start,
                     (
                         KeptNode(2, 1, "DynamoDB.PutItem", start + 10**6, start + 9 * 10**6, put.usd, put.usd, (put,)),
-                        KeptNode(
-                            3, 1, "POST", start + 10**7, start + 18 * 10**6, 0.0, 0.0, (charge(UNKNOWN_HOST, 1),)
-                        ),
+                        KeptNode(3, 1, "POST", start + 10**7, start + 18 * 10**6, 0.0, 0.0, (charge(UNKNOWN_HOST, 1),)),
                         KeptNode(
                             1,
                             0,

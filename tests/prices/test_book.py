@@ -161,7 +161,7 @@ def test_override_prices_what_has_no_list_price() -> None:
         (_override("1", unit="request"), "unit: 'request' is not accepted: use 'WRU'"),
         (_override("-1"), "usd: '-1' is not accepted: a number, zero or more"),
         (_override("NaN"), "usd: 'NaN' is not accepted"),
-        (_override("1", region="us-est-1"), "did you mean 'us-east-1'"),
+        (_override("1", region="us-est-1"), "'us-east-1'"),
     ],
 )
 def test_wrong_override_names_place_key_value_and_choices(override: PriceOverride, message: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 NODE_ATTRIBUTE = "_spancost_node"
 """Name under which a live SDK span carries its node of the cost tree."""
@@ -20,7 +20,7 @@ def facts_for(span: object) -> dict[str, Any] | None:
     node = getattr(span, NODE_ATTRIBUTE, None)
     if node is None:
         return None
-    facts = node.facts
+    facts = cast("dict[str, Any] | None", node.facts)
     if facts is None:
         facts = node.facts = {}
     return facts

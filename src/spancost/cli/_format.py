@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -36,10 +36,10 @@ def usd(amount: float) -> str:
 
 
 def rate(amount: float) -> str:
-    """Return a rate in USD with up to ten significant digits, as vendors print it: `$0.000000625`."""
+    """Return a rate in USD with up to six significant digits: `$0.000000625`."""
     if amount == 0 or abs(amount) < 1e-15:
         return f"${amount:g}"
-    return f"${_significant(amount, 10, at_least_decimals=0)}"
+    return f"${_significant(amount, 6, at_least_decimals=0)}"
 
 
 def number(value: float) -> str:
@@ -120,8 +120,19 @@ def print_table(out: Console, columns: Sequence[Column], *, sum_rows: int = 0) -
             style = "bold" if is_sum else ""
             table.add_row(*(Text(column.cells[index], style=style) for column in (*keys, *block)))
         if block[0] is not values[0]:
-            out.print()
-        out.print(table)
+            show(out, "")
+        show(out, table)
+
+
+def show(out: Console, renderable: RenderableType) -> None:
+    """Print; without the blanks at line ends with which rich fills up what is piped, too."""
+    if out.is_terminal:
+        out.print(renderable)
+        return
+    with out.capture() as captured:
+        out.print(renderable)
+    for line in captured.get().splitlines():
+        out.file.write(f"{line.rstrip()}\n")
 
 
 def _width(column: Column) -> int:

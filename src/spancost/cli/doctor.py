@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 import platform
 import re
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from importlib import metadata
 from typing import Annotated, Any, Final, NamedTuple
 
 import typer
+from rich.table import Table
 from rich.text import Text
 
 from spancost import names
 from spancost.cli import EXIT_FINDINGS, EXIT_USAGE
-from spancost.cli._format import console, number, print_json, rate
+from spancost.cli._format import console, number, print_json, rate, show
 from spancost.cli._ledger import LedgerOption, TreeFormat, ledger_path
 from spancost.cli._reasons import advice_for
 from spancost.cli.report import subject
@@ -306,8 +306,6 @@ def _normal(package: str) -> str:
 
 def _print(checks: Sequence[Check], unpriced: Sequence[Unpriced]) -> None:
     out = console()
-    from rich.table import Table
-
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
@@ -317,11 +315,10 @@ def _print(checks: Sequence[Check], unpriced: Sequence[Unpriced]) -> None:
         table.add_row(Text(mark, style=style), Text(check.subject), Text(check.text))
     for one in unpriced:
         table.add_row(Text("set", style="yellow"), Text(f"{one.component}: {one.reason}"), Text(_unpriced_text(one)))
-    out.print(table)
+    show(out, table)
     findings = sum(check.state in (PROBLEM, ERROR) for check in checks) + len(unpriced)
-    out.print()
-    out.print(Text(f"{findings} to look at" if findings else "all is well"), style="bold")
-    sys.stdout.flush()
+    show(out, "")
+    show(out, Text(f"{findings} to look at" if findings else "all is well", style="bold"))
 
 
 def _unpriced_text(one: Unpriced) -> str:

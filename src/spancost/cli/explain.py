@@ -10,17 +10,18 @@ import re
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from decimal import Decimal, localcontext
+from decimal import Context, Decimal, localcontext
 from typing import Annotated, Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 import typer
+from rich.table import Table
 from rich.text import Text
 
 from spancost import names
 from spancost.charge import CLIENT, SERVER, Charge, SpanView
 from spancost.cli import EXIT_FINDINGS
-from spancost.cli._format import Column, console, print_json, print_table
+from spancost.cli._format import Column, console, print_json, print_table, show
 from spancost.cli._ledger import TreeFormat, fail
 from spancost.cli._reasons import advice_for
 from spancost.config import ASSUMED_REGION, Config, load_config
@@ -35,6 +36,7 @@ explain = typer.Typer(
 
 _BYTES: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?", re.IGNORECASE)
 _POWERS: Final = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
+_LONGEST: Final = 25
 _PROVIDERS: Final = ("aws", "azure", "gcp")
 
 AtOption = Annotated[
@@ -74,8 +76,8 @@ class Explained(NamedTuple):
 
 @explain.command()
 def llm(
-    provider: Annotated[str, typer.Argument(help="openai, anthropic, google, ...")],
-    model: Annotated[str, typer.Argument(help="Model, as the answer names it.")],
+    provider: Annotated[str, typer.Argument(metavar="PROVIDER", help="openai, anthropic, google, ...")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Model, as the answer names it.")],
     tokens_in: Annotated[int, typer.Option("--input", min=0, help="Input tokens, cached ones included.")] = 1000,
     cache_read: Annotated[int, typer.Option(min=0, help="Input tokens read from the cache.")] = 0,
     cache_write: Annotated[int, typer.Option(min=0, help="Input tokens written to the cache.")] = 0,
@@ -90,9 +92,7 @@ def llm(
     from spancost.meters.llm import LlmMeter
 
     if cache_read + cache_write > tokens_in:
-        fail(
-            f"explain llm: --input includes cached tokens: {cache_read + cache_write} are more than {tokens_in}"
-        )
+        fail(f"explain llm: --input includes cached tokens: {cache_read + cache_write} are more than {tokens_in}")
     attributes = {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": provider,
@@ -104,12 +104,15 @@ def llm(
     }
     at_ns = _at_ns(at)
     charges = LlmMeter().measure(_view(attributes, at_ns))
-    _show([_explained(charge, None, at_ns) for charge in charges], output)
+    _show([_explained(charge, None, at_ns) for charge in charges], at_ns, output)
 
 
 @explain.command()
 def aws(
-    operation: Annotated[str, typer.Argument(help="service.Operation, for example dynamodb.PutItem or s3.GetObject.")],
+    operation: Annotated[
+        str,
+        typer.Argument(metavar="OPERATION", help="service.Operation, for example dynamodb.PutItem or s3.GetObject."),
+    ],
     size: Annotated[str | None, typer.Option(metavar="BYTES", help="Item, message or body: 300KB, 5MB.")] = None,
     count: Annotated[int, typer.Option(min=1, help="Items or messages of one call, of that size each.")] = 1,
     region: RegionOption = None,
@@ -141,7 +144,7 @@ def aws(
         facts[aws_facts.REQUEST_BYTES] = facts[aws_facts.RESPONSE_BYTES] = size_bytes * count
     at_ns = _at_ns(at)
     charges = AwsMeter(book).measure(_view(attributes, at_ns, facts=facts))
-    _show([_explained(charge, book, at_ns) for charge in charges], output)
+    _show([_explained(charge, book, at_ns) for charge in charges], at_ns, output)
 
 
 @explain.command()
@@ -166,12 +169,14 @@ def egress(
     at_ns = _at_ns(at)
     view = _view(attributes, at_ns, kind=SERVER, facts=facts)
     charges = EgressMeter(book, provider, _region(region, config, book, provider)).measure(view)
-    _show([_explained(charge, book, at_ns) for charge in charges], output)
+    _show([_explained(charge, book, at_ns) for charge in charges], at_ns, output)
 
 
 @explain.command()
 def compute(
-    machine: Annotated[str, typer.Argument(help="aws:m6i.large, gcp:e2-standard-2, fargate:1vcpu-2gb, 0.096usd/h.")],
+    machine: Annotated[
+        str, typer.Argument(metavar="MACHINE", help="aws:m6i.large, gcp:e2-standard-2, fargate:1vcpu-2gb, 0.096usd/h.")
+    ],
     seconds: Annotated[float, typer.Option(min=0, help="Seconds of the whole machine.")] = 1.0,
     region: RegionOption = None,
     at: AtOption = None,
@@ -191,30 +196,32 @@ def compute(
         found = compute_rate(machine, where or None, book, at_ns)
     except SpancostError as error:
         fail(f"explain {error}")
-    quantity = Decimal(str(seconds)) / 3600
+    quantity = Decimal(str(seconds))
     record = _record(book, f"{found.provider}.{_FAMILIES.get(found.provider, '')}.{found.sku}", found.region, at_ns)
-    basis = ",".join(part for part in (found.basis, names_of_fallback(found.basis, found.region_fallback)) if part)
+    basis = ",".join(part for part in (found.basis, _fallback(found.basis, found.region_fallback)) if part)
     one = Explained(
         what=f"compute {found.sku}",
         quantity=quantity,
-        unit="hour",
-        rate_usd=found.usd_per_hour,
-        usd=quantity * found.usd_per_hour,
-        list_usd=quantity * found.list_usd_per_hour,
+        unit="s",
+        rate_usd=found.usd_per_hour / 3600,
+        usd=quantity * found.usd_per_hour / 3600,
+        list_usd=quantity * found.list_usd_per_hour / 3600,
         status=names.ESTIMATED if basis else names.PRICED,
         why=basis,
         region=found.region,
-        price_id=record.id if record else "",
+        price_id=f"{record.id if record else found.sku} (${_plain(found.usd_per_hour)}/hour)",
         source=found.source,
         **_provenance(record),
     )
-    _show([one], output)
+    _show([one], at_ns, output)
 
 
 @explain.command()
 def http(
-    method: Annotated[str, typer.Argument(help="GET, POST, ...")],
-    url: Annotated[str, typer.Argument(help="Host and path: api.twilio.com/2010-04-01/Accounts/AC1/Messages.json")],
+    method: Annotated[str, typer.Argument(metavar="METHOD", help="GET, POST, ...")],
+    url: Annotated[
+        str, typer.Argument(metavar="URL", help="Host and path: api.twilio.com/2010-04-01/Accounts/AC1/Messages.json")
+    ],
     output: FormatOption = TreeFormat.TABLE,
 ) -> None:
     """Price one call of a third-party HTTP API.
@@ -236,13 +243,14 @@ def http(
         "url.full": full,
     }
     rules = HttpRules.shipped()
-    charges = HttpApiMeter(rules, config.http_free_hosts).measure(_view(attributes, _at_ns(None)))
+    at_ns = _at_ns(None)
+    charges = HttpApiMeter(rules, config.http_free_hosts).measure(_view(attributes, at_ns))
     rule = rules.find(parts.hostname, method, parts.path)
-    explained = [_explained(charge, None, 0) for charge in charges]
+    explained = [_explained(charge, None, at_ns) for charge in charges]
     if rule is not None:
         provenance = {"confidence": rule.confidence, "billing": rule.note, "as_of": rule.source.rpartition(":")[2]}
         explained = [one._replace(**provenance) for one in explained]
-    _show(explained, output)
+    _show(explained, at_ns, output)
 
 
 # --- from a charge to what people read ----------------------------------------------------------
@@ -250,7 +258,7 @@ def http(
 _FAMILIES: Final = {"aws": "ec2", "gcp": "gce", "azure": "vm"}
 
 
-def names_of_fallback(basis: str, region_fallback: bool) -> str:
+def _fallback(basis: str, region_fallback: bool) -> str:
     """Return `region_fallback` where it holds and the basis does not say so yet."""
     return "region_fallback" if region_fallback and "region_fallback" not in basis else ""
 
@@ -371,7 +379,7 @@ def _size_bytes(text: str) -> Decimal:
 # --- printing -----------------------------------------------------------------------------------
 
 
-def _show(explained: Sequence[Explained], output: TreeFormat) -> None:
+def _show(explained: Sequence[Explained], at_ns: int, output: TreeFormat) -> None:
     if not explained:
         fail("explain: no meter prices this call")
     with localcontext() as context:
@@ -382,14 +390,14 @@ def _show(explained: Sequence[Explained], output: TreeFormat) -> None:
             {key: _plain(value) if isinstance(value, Decimal) else value for key, value in one._asdict().items()}
             for one in explained
         ]
-        print_json({"charges": charges, "total_usd": _plain(total)})
+        print_json({"date": _day(at_ns), "charges": charges, "total_usd": _plain(total)})
     else:
-        _print(explained, total)
+        _print(explained, total, at_ns)
     if any(one.status == names.UNPRICED for one in explained):
         raise typer.Exit(EXIT_FINDINGS)
 
 
-def _print(explained: Sequence[Explained], total: Decimal) -> None:
+def _print(explained: Sequence[Explained], total: Decimal, at_ns: int) -> None:
     out = console()
     columns = [
         Column("WHAT", [one.what for one in explained], is_key=True),
@@ -402,33 +410,41 @@ def _print(explained: Sequence[Explained], total: Decimal) -> None:
         for column, cell in zip(columns, ("total", "", "", f"${_plain(total)}", ""), strict=True):
             column.cells.append(cell)
     print_table(out, columns, sum_rows=len(explained) > 1)
-    seen: list[str] = []
+    show(out, "")
+    notes = Table.grid(padding=(0, 2, 0, 0))
+    notes.add_column(no_wrap=True)
+    notes.add_column(overflow="fold")
+    for name, values in {"date": [_day(at_ns)], **_notes(explained)}.items():
+        notes.add_row(Text(name), Text("; ".join(values)))
+    show(out, notes)
+
+
+def _day(at_ns: int) -> str:
+    return datetime.fromtimestamp(at_ns // 1_000_000_000, UTC).strftime("%Y-%m-%d UTC")
+
+
+def _notes(explained: Sequence[Explained]) -> dict[str, list[str]]:
+    """Return what there is to say about the charges, each thing once."""
+    notes: dict[str, list[str]] = {}
     for one in explained:
-        for line in _notes(one):
-            if line not in seen:
-                seen.append(line)
-    if seen:
-        out.print()
-    for line in seen:
-        out.print(Text(line))
-
-
-def _notes(one: Explained) -> list[str]:
-    lines: list[str] = []
-    if one.status == names.UNPRICED:
-        lines.append(f"not priced: {one.why}. {advice_for(one.why)}".rstrip(" "))
-    elif one.why:
-        lines.append(f"{one.status}: {one.why}")
-    if one.list_usd is not None and one.list_usd != one.usd:
-        lines.append(f"list price: ${_plain(one.list_usd)}")
-    facts = (
-        ("price", " in ".join(part for part in (one.price_id, one.region) if part)),
-        ("source", ", ".join(part for part in (one.source, one.published) if part)),
-        ("checked", ", ".join(part for part in (one.as_of, one.confidence) if part)),
-        ("valid", one.valid),
-        ("billed", one.billing),
-    )
-    return [*lines, *(f"{name + ':':<9}{value}" for name, value in facts if value)]
+        reason = one.why if one.status == names.UNPRICED else ""
+        price = one.price_id if not reason else ""
+        for name, parts in (
+            ("not priced", (f"{reason}: {advice_for(reason)}".rstrip(": "),)),
+            ("assumed", (one.why if one.status == names.ESTIMATED else "",)),
+            ("free", (one.why if one.status == names.FREE else "",)),
+            ("list price", (f"${_plain(one.list_usd)}" if one.list_usd not in (None, one.usd) else "",)),
+            ("price", (price,)),
+            ("region", (one.region,)),
+            ("source", (one.source, one.published)),
+            ("checked", (one.as_of, one.confidence)),
+            ("valid", (one.valid,)),
+            ("billed", (one.billing,)),
+        ):
+            value = ", ".join(part for part in parts if part)
+            if value and value not in notes.setdefault(name, []):
+                notes[name].append(value)
+    return {name: values for name, values in notes.items() if values}
 
 
 def _rate(one: Explained) -> str:
@@ -438,7 +454,11 @@ def _rate(one: Explained) -> str:
     return f"${_plain(one.rate_usd)}/{one.unit}" if one.unit else f"${_plain(one.rate_usd)}"
 
 
-def _plain(value: Decimal) -> str:
-    """Return all digits, no exponent, no zeros at the end."""
+def _plain(value: Decimal | None) -> str:
+    """Return all digits, no exponent, no zeros at the end; 15 digits of a number that never ends."""
+    if value is None:
+        return ""
+    if len(value.as_tuple().digits) > _LONGEST:
+        value = Context(prec=15).plus(value)
     text = f"{value:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Final, NamedTuple
 
 import typer
+from rich.text import Text
 
 from spancost import names
-from spancost.cli._format import UNKNOWN, Column, console, number, print_json, print_table, share, usd
+from spancost.cli._format import UNKNOWN, Column, console, number, print_json, print_table, share, show, usd
 from spancost.cli._ledger import Format, LedgerOption, SinceOption, fail, open_ledger, since_minute
 from spancost.errors import suggest
 from spancost.sinks.ledger_reader import (
@@ -144,9 +145,8 @@ def _print_report(answer: _Answer, limit: int) -> None:
         column.cells.extend(row.get("key" if index == 0 else column.title, "") for row in sums)
     out = console()
     print_table(out, columns, sum_rows=1)
-    out.print()
-    for line in _notes(answer, len(rest)):
-        out.print(line, markup=False)
+    for line in ("", *_notes(answer, len(rest))):
+        show(out, Text(line))
 
 
 def _added(rows: Sequence[LedgerRow], answer: _Answer) -> LedgerRow:
@@ -221,15 +221,7 @@ def _notes(answer: _Answer, left_out: int) -> Iterable[str]:
     if left_out:
         yield f"{left_out} more rows: --limit {len(answer.rows)}, or --format csv for all of them."
     if answer.estimated:
-        parts = Counter[str]()
-        for row in answer.estimated:
-            parts[_assumption(row)] += row.usd
-        total = sum(parts.values())
-        yield (
-            f"{usd(total)} of it is estimated: "
-            + ", ".join(f"{what} {usd(amount)}" for what, amount in parts.most_common(6))
-            + (f", {len(parts) - 6} more" if len(parts) > 6 else "")
-        )
+        yield _estimated(answer.estimated)
     yield _last_line(answer)
 
 

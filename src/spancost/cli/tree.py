@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import typer
+from rich.console import Group
+from rich.padding import Padding
 from rich.text import Text
 from rich.tree import Tree
 
 from spancost import names
 from spancost.cli import EXIT_FINE
-from spancost.cli._format import clock, console, number, print_json, rate, usd
+from spancost.cli._format import UNKNOWN, clock, console, number, print_json, rate, show, usd
 from spancost.cli._ledger import LedgerOption, SinceOption, TreeFormat, fail, open_ledger, since_minute
 from spancost.sinks.ledger_reader import StoredNode, StoredTrace
 
@@ -87,16 +89,19 @@ def _draw(traces: list[StoredTrace], roots: list[Branch]) -> None:
     total = sum(trace.total_usd for trace in traces)
     spans = sum(len(trace.nodes) for trace in traces)
     services = len({trace.service for trace in traces})
-    out.print(Text.assemble("trace ", (first.trace_id, "bold"), f"   {clock(first.minute)}"))
+    show(out, Text.assemble("trace ", (first.trace_id, "bold"), f"   {clock(first.minute)}"))
     summary = f"{usd(total)} in {spans} {'span' if spans == 1 else 'spans'}"
-    out.print(Text(f"{summary} of {services} services" if services > 1 else summary))
+    if services > 1:
+        summary += f" of {services} services"
+    unpriced = sum(_is_unpriced(charge) for trace in traces for node in trace.nodes for charge in node.charges)
+    show(out, Text(f"{summary}; {unpriced} not priced" if unpriced else summary))
     for root in roots:
         drawn = Tree(_label(root, parent_is_kept=False), guide_style="dim")
         _grow(drawn, root)
-        out.print(drawn)
+        show(out, drawn)
     left_out = sum(trace.left_out for trace in traces)
     if left_out:
-        out.print(Text(f"{left_out} cheaper spans were not kept; their parents' totals include them."))
+        show(out, Text(f"{left_out} cheaper spans were not kept; their parents' totals include them."))
 
 
 def _grow(drawn: Tree, branch: Branch) -> None:
@@ -104,15 +109,17 @@ def _grow(drawn: Tree, branch: Branch) -> None:
         _grow(drawn.add(_label(child, parent_is_kept=True)), child)
 
 
-def _label(branch: Branch, *, parent_is_kept: bool) -> Text:
+def _label(branch: Branch, *, parent_is_kept: bool) -> Group:
     node, trace = branch.node, branch.trace
     label = Text()
     if branch.is_local_root:
         label.append(f"{trace.service} " if trace.service else "", style="cyan")
     label.append(node.name, style="bold")
-    label.append(f"  total {usd(node.total_usd)}")
+    # Nothing known is not nothing spent.
+    unknown = any(map(_is_unpriced, node.charges))
+    label.append(f"  total {UNKNOWN if unknown and not node.total_usd else usd(node.total_usd)}")
     if branch.children or node.direct_usd != node.total_usd:
-        label.append(f"  direct {usd(node.direct_usd)}")
+        label.append(f"  direct {UNKNOWN if unknown and not node.direct_usd else usd(node.direct_usd)}")
     label.append(f"  {number(node.duration_ns / 1e6)} ms", style="dim")
     if branch.is_local_root:
         known = (("feature", trace.feature), ("tenant", trace.tenant), ("team", trace.team))
@@ -121,10 +128,12 @@ def _label(branch: Branch, *, parent_is_kept: bool) -> Text:
                 label.append(f"  {name}={value}", style="dim")
         if node.parent_span_id and not parent_is_kept:
             label.append("  (its caller is not kept)", style="dim")
-    for charge in node.charges:
-        label.append("\n")
-        label.append(*_charge(charge))
-    return label
+    charges = (Padding(Text(*_charge(charge)), (0, 0, 0, 2)) for charge in node.charges)
+    return Group(label, *charges)
+
+
+def _is_unpriced(charge: dict[str, Any]) -> bool:
+    return charge.get("status") == names.UNPRICED
 
 
 def _charge(charge: dict[str, Any]) -> tuple[str, str]:

@@ -125,7 +125,9 @@ def _plain_rate(spec: str, match: re.Match[str], region: str) -> ComputeRate:
     try:
         usd = Decimal(match["usd"])
     except InvalidOperation:
-        raise ComputeSpecError(f"compute {spec!r}: {match['usd']!r} is not a number: {_SYNTAX}") from None
+        usd = Decimal("NaN")
+    if not math.isfinite(float(usd)):
+        raise ComputeSpecError(f"compute {spec!r}: {match['usd']!r} is not a number: {_SYNTAX}")
     if match["currency"].lower() != "usd":
         raise ComputeSpecError(f"compute {spec!r}: currency {match['currency']!r} is not accepted: prices are in usd")
     seconds = _SECONDS.get(match["per"].lower())

@@ -107,11 +107,7 @@ class TokenRates:
             if quantity < 0:
                 return None
             values[leaf.field] = quantity
-            for above, usd in leaf.tiers:
-                if counts.input > above:
-                    break
-            else:
-                usd = leaf.tiers[-1][1]
+            usd = next((usd for above, usd in leaf.tiers if counts.input > above), leaf.tiers[-1][1])
             parts.append((leaf.kind, quantity, usd))
         if self.per_request_usd:
             parts.append(("request", 1, self.per_request_usd))

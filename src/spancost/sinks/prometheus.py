@@ -9,10 +9,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, make_wsgi_app
+from prometheus_client import (
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    make_wsgi_app,  # pyright: ignore[reportUnknownVariableType]
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -167,9 +173,7 @@ class MultiprocessMetrics:
     def _raise_to(self, family: Family, labels: tuple[str, ...], value: float) -> None:
         self._raise(self._counters[family.name], (family.name, labels), labels, value)
 
-    def _raise(
-        self, counter: Counter, key: tuple[str, tuple[str, ...]], labels: tuple[str, ...], value: float
-    ) -> None:
+    def _raise(self, counter: Counter, key: tuple[str, tuple[str, ...]], labels: tuple[str, ...], value: float) -> None:
         before = self._published.get(key)
         if before is None:
             # Making the child writes its 0, which a scrape can see before the value comes.
@@ -212,7 +216,7 @@ def serve(port: int, host: str, *, multiprocess: bool) -> tuple[Any, threading.T
     if multiprocess:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    metrics_app = make_wsgi_app(registry)
+    metrics_app = cast("Any", make_wsgi_app(registry))  # pyright: ignore[reportUnknownVariableType]
     only_local = host in _LOCAL_HOSTS
 
     def app(environ: dict[str, Any], start_response: Any) -> Any:

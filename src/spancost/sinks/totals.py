@@ -38,7 +38,8 @@ class Reading(NamedTuple):
 
     labels: tuple[str, ...]
     value: float
-    count: int
+    observations: int
+    """Of a histogram; 0 for a counter."""
     buckets: tuple[int, ...]
 
 
@@ -218,9 +219,7 @@ class MetricTotals:
         self, name: str, unit: str, description: str, labels: tuple[str, ...], *, bucket_count: int = 0
     ) -> Family:
         values, series = self._limits
-        return Family(
-            name, unit, description, labels, max_values=values, max_series=series, bucket_count=bucket_count
-        )
+        return Family(name, unit, description, labels, max_values=values, max_series=series, bucket_count=bucket_count)
 
     @property
     def counters(self) -> tuple[Family, ...]:
@@ -288,8 +287,7 @@ class MetricTotals:
         self.cost.at(_cost_labels(line, key), now).value += sums.usd
         whose = key.attribution
         attribution = tuple(
-            value if name in self._kept else ""
-            for name, value in zip(names.ATTRIBUTION_LABELS, whose, strict=True)
+            value if name in self._kept else "" for name, value in zip(names.ATTRIBUTION_LABELS, whose, strict=True)
         )
         self.attributed.at((*attribution, component), now).value += sums.usd
         if key.position in (LATE_ENTRY, LATE_INNER):

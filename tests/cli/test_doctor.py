@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spancost.sinks.ledger import Ledger
+from spancost.window import Origin
+from tests.cli.conftest import Cli
+from tests.sinks.ledger_batches import PUT, PUT_USD, batch_of, charge, charged
+
+ALL_SET = {"SPANCOST_COMPUTE": "aws:m6i.large", "SPANCOST_REGION": "us-east-1"}
+
+
+def checks(document: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    return {check["subject"]: (check["state"], check["text"]) for check in document["checks"]}
+
+
+def test_it_names_hosts_and_models_without_price_and_what_to_do(cli: Cli, ledger_file: Path) -> None:
+    done = cli("doctor", "--ledger", str(ledger_file), "--format", "json", **ALL_SET)
+    document = json.loads(done.stdout)
+    assert done.returncode == document["exit_code"] == 1
+    assert [(one["reason"], one["charges"], one["subjects"]) for one in document["unpriced"]] == [
+        ("unknown_host", 30, {"127.0.0.1": 30}),
+        ("no_usage", 12, {"gpt-5-mini": 12}),
+    ]
+    assert "free_hosts" in document["unpriced"][0]["advice"]
+
+
+def test_all_set_and_all_priced_is_fine(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "priced.sqlite"
+    Ledger(path, Origin("shop")).write(batch_of(charged(charge(PUT, 1, PUT_USD))))
+    done = cli("doctor", "--ledger", str(path), **ALL_SET)
+    assert done.returncode == 0, done.stdout
+    assert "m6i.large in us-east-1: $0.096/h" in done.stdout
+    assert done.stdout.splitlines()[-1] == "all is well"
+
+
+def test_a_machine_that_is_not_known_is_a_finding_with_the_variable_to_set(cli: Cli) -> None:
+    done = cli("doctor", "--format", "json")
+    found = checks(json.loads(done.stdout))
+    assert done.returncode == 1
+    assert found["compute"][0] == "problem"
+    assert "SPANCOST_COMPUTE" in found["compute"][1]
+    assert found["ledger"][0] == "note"
+
+
+def test_a_wrong_configuration_is_shown_in_one_line_and_is_exit_code_2(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "work" / "spancost.yaml").write_text("regoin: us-east-1\n")
+    done = cli("doctor", "--format", "json")
+    state, text = checks(json.loads(done.stdout))["configuration"]
+    assert (done.returncode, state) == (2, "error")
+    assert "regoin" in text
+    assert "'region'" in text
+
+
+def test_a_valid_file_is_named(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "work" / "spancost.yaml").write_text("region: eu-west-1\n")
+    done = cli("doctor", "--format", "json")
+    found = checks(json.loads(done.stdout))
+    assert found["configuration"] == ("ok", "spancost.yaml is valid")
+    assert found["region"] == ("ok", "eu-west-1")
+
+
+def test_a_named_ledger_that_is_missing_is_an_error(cli: Cli) -> None:
+    assert cli("doctor", "--ledger", "none.sqlite").returncode == 2
+
+
+def test_active_instrumentations_are_those_whose_library_is_there(cli: Cli) -> None:
+    pytest.importorskip("opentelemetry.instrumentation.flask")
+    done = cli("doctor", "--format", "json", OTEL_PYTHON_DISABLED_INSTRUMENTATIONS="urllib3")
+    document = json.loads(done.stdout)
+    flask = next(one for one in document["instrumentations"] if one["name"] == "flask")
+    assert flask["libraries"] == ["flask"]
+    assert "flask" in checks(document)["active"][1].split(", ")
+    assert "urllib3" in checks(document)["disabled"][1]
+
+
+def test_narrow_output_stays_within_the_terminal(cli: Cli, ledger_file: Path) -> None:
+    done = cli("doctor", "--ledger", str(ledger_file), COLUMNS="80")
+    assert max(map(len, done.stdout.splitlines())) <= 80

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Cli
+
+
+def document(cli: Cli, *arguments: str, code: int = 0, **variables: str) -> dict[str, Any]:
+    done = cli("explain", *arguments, "--format", "json", **variables)
+    assert done.returncode == code, done.stderr
+    return json.loads(done.stdout)
+
+
+def total(cli: Cli, *arguments: str) -> Decimal:
+    return Decimal(document(cli, *arguments)["total_usd"])
+
+
+def test_cached_tokens_are_part_of_the_input(cli: Cli) -> None:
+    found = total(
+        cli,
+        "llm",
+        "openai",
+        "gpt-5-mini",
+        "--input",
+        "1200",
+        "--cache-read",
+        "1024",
+        "--output",
+        "250",
+        "--at",
+        "2026-11-01",
+    )
+    million = Decimal(1_000_000)
+    expected = (176 * Decimal("0.25") + 1024 * Decimal("0.025") + 250 * Decimal(2)) / million
+    assert found == expected
+
+
+def test_a_put_of_300_kb_is_300_write_units(cli: Cli) -> None:
+    found = document(cli, "aws", "dynamodb.PutItem", "--size", "300KB", "--region", "us-east-1", "--at", "2026-11-01")
+    (charge,) = found["charges"]
+    assert (charge["quantity"], charge["unit"], charge["status"]) == ("300", "WRU", "priced")
+    assert Decimal(charge["usd"]) == 300 * Decimal("0.625") / 1_000_000
+    assert charge["source"].startswith("spancost:")
+    assert charge["confidence"]
+
+
+def test_a_date_before_the_price_change_takes_the_old_price(cli: Cli) -> None:
+    old = total(cli, "aws", "dynamodb.PutItem", "--size", "1KB", "--at", "2024-10-31")
+    new = total(cli, "aws", "dynamodb.PutItem", "--size", "1KB", "--at", "2024-11-01")
+    assert (old, new) == (Decimal("0.00000125"), Decimal("0.000000625"))
+
+
+def test_without_a_size_one_unit_is_assumed_and_said(cli: Cli) -> None:
+    done = cli("explain", "aws", "dynamodb.PutItem")
+    assert done.returncode == 0
+    assert "size:1_unit" in done.stdout
+
+
+def test_a_gigabyte_of_egress_is_2_to_the_30_bytes(cli: Cli) -> None:
+    assert total(cli, "egress", "--bytes", "1GB", "--region", "us-east-1") == Decimal("0.09")
+    assert total(cli, "egress", "--bytes", "512MB", "--region", "us-east-1") == Decimal("0.045")
+
+
+def test_seconds_of_a_machine_cost_their_part_of_an_hour(cli: Cli) -> None:
+    found = total(cli, "compute", "aws:m6i.large", "--seconds", "3600", "--region", "us-east-1")
+    assert found == Decimal("0.096")
+    assert total(cli, "compute", "0.36usd/h", "--seconds", "10") == Decimal("0.001")
+
+
+def test_a_known_api_is_priced_by_the_unit_of_its_vendor(cli: Cli) -> None:
+    found = document(cli, "http", "POST", "api.twilio.com/2010-04-01/Accounts/AC1/Messages.json")
+    (charge,) = found["charges"]
+    assert (charge["status"], charge["quantity"], charge["unit"]) == ("estimated", "1", "segment")
+    assert Decimal(charge["usd"]) == Decimal("0.0083")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("llm", "openai", "gpt-99"), "unknown_model"),
+        (("aws", "dynamodb.PutThing"), "unknown_operation"),
+        (("http", "GET", "example.com/"), "unknown_host"),
+    ],
+)
+def test_what_has_no_price_is_a_finding_with_a_reason(cli: Cli, arguments: tuple[str, ...], reason: str) -> None:
+    found = document(cli, *arguments, code=1)
+    assert [(charge["status"], charge["why"], charge["usd"]) for charge in found["charges"]] == [
+        ("unpriced", reason, None)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("compute", "aws:m6i.lrge"), "did you mean 'm6i.large'"),
+        (("aws", "PutItem"), "dynamodb.PutItem"),
+        (("aws", "dynamodb.PutItem", "--size", "big"), "300KB"),
+        (("aws", "dynamodb.PutItem", "--region", "us-esat-1"), "did you mean 'us-east-1'"),
+        (("llm", "openai", "gpt-5-mini", "--input", "10", "--cache-read", "11"), "11 are more than 10"),
+        (("llm", "openai", "gpt-5-mini", "--at", "soon"), "2026-11-01"),
+        (("egress", "--bytes", "1GB", "--provider", "ibm"), "aws, azure, gcp"),
+    ],
+)
+def test_wrong_usage_says_what_is_accepted(cli: Cli, arguments: tuple[str, ...], message: str) -> None:
+    done = cli("explain", *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr
+
+
+def test_an_own_price_is_used_and_the_list_price_shown(cli: Cli, tmp_path: object) -> None:
+    from pathlib import Path
+
+    assert isinstance(tmp_path, Path)
+    (tmp_path / "work" / "spancost.yaml").write_text(
+        "prices:\n  - {price: aws.egress.internet, usd: 0.05, unit: GB, region: us-east-1}\n"
+    )
+    (charge,) = document(cli, "egress", "--bytes", "2GB", "--region", "us-east-1")["charges"]
+    assert (Decimal(charge["usd"]), Decimal(charge["list_usd"])) == (Decimal("0.10"), Decimal("0.18"))
+    assert charge["source"].startswith("override:")
