@@ -228,7 +228,7 @@ def _compute(config: Config, book: PriceBook, resource: Mapping[str, Any], regio
         spec, assumed = ASSUMED_COMPUTE, True
     if not spec:
         logger.info(
-            "the machine's price is not known, so compute is not priced: set %s, for example aws:m6i.large or 0.096usd/h",
+            "compute is not priced, the machine is not known: set %s, for example aws:m6i.large or 0.096usd/h",
             names.ENV_COMPUTE,
         )
         return ComputePricing()

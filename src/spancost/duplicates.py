@@ -1,7 +1,7 @@
 """One real call is one charge, however many instrumentations saw it (design rule 2).
 
-Handles what the span tree shows: an LLM span inside an LLM span of another scope, and the HTTP request beneath an LLM or
-AWS call. Sibling spans, spans in other traces and back-dated spans are not matched here.
+Handles what the span tree shows: an LLM span inside an LLM span of another scope, and the HTTP request beneath an LLM
+or AWS call. Sibling spans, spans in other traces and back-dated spans are not matched here.
 """
 
 from __future__ import annotations

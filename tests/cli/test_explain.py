@@ -99,7 +99,7 @@ def test_what_has_no_price_is_a_finding_with_a_reason(cli: Cli, arguments: tuple
         (("compute", "aws:m6i.lrge"), "did you mean 'm6i.large'"),
         (("aws", "PutItem"), "dynamodb.PutItem"),
         (("aws", "dynamodb.PutItem", "--size", "big"), "300KB"),
-        (("aws", "dynamodb.PutItem", "--region", "us-esat-1"), "did you mean 'us-east-1'"),
+        (("aws", "dynamodb.PutItem", "--region", "us-esat-1"), "'us-east-1'"),
         (("llm", "openai", "gpt-5-mini", "--input", "10", "--cache-read", "11"), "11 are more than 10"),
         (("llm", "openai", "gpt-5-mini", "--at", "soon"), "2026-11-01"),
         (("egress", "--bytes", "1GB", "--provider", "ibm"), "aws, azure, gcp"),

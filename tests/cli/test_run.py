@@ -149,7 +149,10 @@ def test_a_wrong_machine_is_wrong_usage(cli: Cli) -> None:
 @pytest.mark.e2e
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_signals_reach_the_application(tmp_path: Path) -> None:
-    script = "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(5)); print('up', flush=True); signal.pause()"
+    script = (
+        "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(5)); "
+        "print('up', flush=True); signal.pause()"
+    )
     process = subprocess.Popen(
         [sys.executable, "-c", "from spancost.cli import main; main()", "run", "--", "python", "-c", script],
         stdout=subprocess.PIPE,

@@ -149,7 +149,9 @@ def test_override_starts_on_its_day() -> None:
 
 def test_override_prices_what_has_no_list_price() -> None:
     rate = _rate(
-        "aws.sns.sms", "us-east-1", book=PriceBook.shipped().with_overrides([_override("0.007", "aws.sns.sms", "message")])
+        "aws.sns.sms",
+        "us-east-1",
+        book=PriceBook.shipped().with_overrides([_override("0.007", "aws.sns.sms", "message")]),
     )
     assert (rate.usd, rate.list_usd) == (0.007, 0.007)
 

@@ -36,9 +36,7 @@ def test_build_refuses_a_negative_price() -> None:
             {
                 "id": "aws.x.y",
                 "unit": "request",
-                "rates": [
-                    {"region": "us-east-1", "usd": "-1", "source": "s", "as_of": "2026", "confidence": "single"}
-                ],
+                "rates": [{"region": "us-east-1", "usd": "-1", "source": "s", "as_of": "2026", "confidence": "single"}],
             }
         ],
     }

@@ -8,7 +8,9 @@ from spancost.prices.http_rules import HttpRule, HttpRules
 
 
 def _rule(host: str, method: str, path: str, operation: str, **more: str) -> HttpRule:
-    return HttpRule(host, method, path, "x", operation, "request", 1.0, "request", "", "spancost:2026", "single", **more)
+    return HttpRule(
+        host, method, path, "x", operation, "request", 1.0, "request", "", "spancost:2026", "single", **more
+    )
 
 
 def _find(host: str, method: str, path: str) -> HttpRule:

@@ -1,8 +1,8 @@
 """Metrics through the OpenTelemetry SDK: observable instruments over the running totals.
 
-Observable instruments cost the span path nothing; a synchronous `Counter.add` would cost as much as a span. The request
-histogram has no observable form: its records wait in a queue and are made off the span path, each with the context of its
-request, so that exemplars lead to the trace.
+Observable instruments cost the span path nothing; a synchronous `Counter.add` would cost as much as a span. The
+request histogram has no observable form: its records wait in a queue and are made off the span path, each with the
+context of its request, so that exemplars lead to the trace.
 """
 
 from __future__ import annotations

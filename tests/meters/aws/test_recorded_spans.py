@@ -116,4 +116,14 @@ def test_only_services_of_a_later_issue_are_unknown() -> None:
         for span in _SPANS
         if any(charge.line.reason == "unknown_service" for charge in _charges(span))
     }
-    assert services == {"Kinesis", "Secrets Manager", "KMS", "SSM", "SFN", "EventBridge", "CloudWatch Logs", "CloudWatch", "SES"}
+    assert services == {
+        "Kinesis",
+        "Secrets Manager",
+        "KMS",
+        "SSM",
+        "SFN",
+        "EventBridge",
+        "CloudWatch Logs",
+        "CloudWatch",
+        "SES",
+    }
