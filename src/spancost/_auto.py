@@ -6,11 +6,13 @@ instrumentation of the application, so none leaves.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import signal
 import threading
 from types import FrameType
+from typing import Any
 
 _logger = logging.getLogger("spancost")
 _EXIT_TIMEOUT_S = 5.0
@@ -52,10 +54,33 @@ def _flush_on_sigterm() -> None:
     Only where the signal still has its default action. A server that sets its own handler replaces this one; uvicorn
     puts it back and raises the signal again after its shutdown, which is when it is needed.
     """
+    _handle_sigterm()
+    try:
+        from wrapt import register_post_import_hook
+    except ImportError:  # comes with every opentelemetry-instrumentation so far
+        return
+    register_post_import_hook(_before_uvicorn_serves, "uvicorn.server")
+
+
+def _handle_sigterm() -> None:
     if os.name != "posix" or threading.current_thread() is not threading.main_thread():
         return
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _on_sigterm)
+
+
+def _before_uvicorn_serves(module: Any) -> None:
+    """Set the handler again when uvicorn begins to serve: its gunicorn worker resets all signals after the fork."""
+    capture_signals = getattr(getattr(module, "Server", None), "capture_signals", None)
+    if capture_signals is None:
+        return
+
+    @functools.wraps(capture_signals)
+    def with_handler(server: Any) -> Any:
+        _handle_sigterm()
+        return capture_signals(server)
+
+    module.Server.capture_signals = with_handler
 
 
 def _on_sigterm(signum: int, _frame: FrameType | None) -> None:

@@ -327,6 +327,9 @@ def _otel_prometheus_reader_present() -> bool:
     if module is None:
         return False
     provider: Any = otel_metrics.get_meter_provider()
-    config = getattr(getattr(provider, "_real_meter_provider", None) or provider, "_sdk_config", None)
-    readers = getattr(config, "metric_readers", ())
+    provider = getattr(provider, "_real_meter_provider", None) or provider
+    # Newer SDKs keep the readers on the provider itself, older ones in its configuration.
+    readers = getattr(provider, "_metric_readers", None)
+    if readers is None:
+        readers = getattr(getattr(provider, "_sdk_config", None), "metric_readers", ())
     return any(isinstance(reader, module.PrometheusMetricReader) for reader in readers)

@@ -20,6 +20,8 @@ from spancost.window import Attribution, EntryLabels
 
 _MAX_LABEL_LENGTH: Final = 200
 _CONTEXT_KEY: Final = "spancost-attribution"
+ATTRIBUTION_KEY: Final = _CONTEXT_KEY
+"""Where `attribute()` leaves its `Tags` in a context."""
 ATTRIBUTION_ATTRIBUTES: Final = frozenset({names.FEATURE, names.TENANT, names.TEAM})
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -91,8 +93,9 @@ class attribute:
         self._tokens.append(otel_context.attach(otel_context.set_value(_CONTEXT_KEY, tags)))
         node = getattr(trace.get_current_span(), NODE_ATTRIBUTE, None)
         if node is not None:
-            root = node.root
-            root.attribution = filled(root.attribution, tags.attribution)
+            root = getattr(node, "root", None)
+            if root is not None:  # there is none where our own start hook failed
+                root.attribution = filled(root.attribution, tags.attribution)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -126,17 +129,24 @@ class attribute:
             @functools.wraps(function)
             async def in_async_generator(*args: Any, **kwargs: Any) -> Any:
                 iterator = function(*args, **kwargs)
+                step = iterator.__anext__()
                 try:
                     while True:
                         # Entered for each step: between steps the consumer's own context is in force.
                         with again():
                             try:
-                                item = await anext(iterator)
+                                item = await step
                             except StopAsyncIteration:
                                 return
-                        yield item
+                        try:
+                            step = iterator.asend((yield item))
+                        except GeneratorExit:
+                            raise
+                        except BaseException as thrown:
+                            step = iterator.athrow(thrown)
                 finally:
-                    await iterator.aclose()
+                    with again():
+                        await iterator.aclose()
 
             return cast("_F", in_async_generator)
         if inspect.isgeneratorfunction(function):

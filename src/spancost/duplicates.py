@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from spancost.meters.llm import LlmUsage, operation_of
+from spancost.meters.llm import PRICED_OPERATIONS, LlmUsage, operation_of
 from spancost.nodes import HeldUsage, SpanNode
 from spancost.prices.tokens import TokenCounts, canonical_provider
 from spancost.span_attributes import mapping_of
 
 _MAX_DEPTH = 64
+_SILENT_SCOPES = frozenset({"opentelemetry.util.genai.handler"})
+"""Scopes that set no attribute before the call is over: until then only the span's name tells what it is."""
 
 
 def outermost_llm_span(node: SpanNode, scope: str, usage: LlmUsage) -> SpanNode | None:
@@ -27,7 +29,7 @@ def outermost_llm_span(node: SpanNode, scope: str, usage: LlmUsage) -> SpanNode 
         span = ancestor.span
         if span is not None and ancestor.is_open and _scope_of(span) != scope:
             attributes = mapping_of(span)
-            if operation_of(attributes) and _same_call(attributes, usage):
+            if (operation_of(attributes) or _is_silent_llm(span)) and _same_call(attributes, usage):
                 found = ancestor
         ancestor = ancestor.parent
     return found
@@ -52,6 +54,10 @@ def _same_model(one: str, other: str) -> bool:
     """Equal, or one is the dated or qualified name of the other."""
     one, other = one.rpartition("/")[2].lower(), other.rpartition("/")[2].lower()
     return one.startswith(other) or other.startswith(one)
+
+
+def _is_silent_llm(span: Any) -> bool:
+    return _scope_of(span) in _SILENT_SCOPES and str(span.name).partition(" ")[0] in PRICED_OPERATIONS
 
 
 def _scope_of(span: Any) -> str:
@@ -122,7 +128,7 @@ def is_transport(node: SpanNode, host: str) -> bool:
         call_host = ancestor.call_host
         if call_host is None and ancestor.span is not None:
             attributes = mapping_of(ancestor.span)
-            if operation_of(attributes) or attributes.get("rpc.system") == "aws-api":
+            if operation_of(attributes) or attributes.get("rpc.system") == "aws-api" or _is_silent_llm(ancestor.span):
                 call_host = host_of_call(attributes)
         if call_host is not None and (not call_host or not host or call_host == host):
             return True

@@ -24,7 +24,7 @@ from spancost.attribution import ATTRIBUTION_ATTRIBUTES, entry_labels, filled, f
 from spancost.capture import facts as capture_facts
 from spancost.charge import INTERNAL, SERVER, Charge, PriceLine, SpanView, price_line
 from spancost.duplicates import host_of_call, is_transport, outermost_llm_span, settled
-from spancost.lease import Lease, LeaseUnavailableError
+from spancost.lease import POLL_S, Lease, LeaseUnavailableError
 from spancost.meters.llm import is_llm, operation_of, read_usage
 from spancost.nodes import NOBODY, HeldUsage, LocalRoot, SpanNode, Waiting
 from spancost.span_attributes import mapping_of
@@ -199,6 +199,7 @@ class CostEngine:
         self._held_for_fork = False
         self._unwritten: dict[str, deque[Batch]] = {sink.name: deque() for sink in self.sinks}
         self._lease: Lease | None = None
+        self._new_lease: Lease | None = None
         self._share_estimated = self.config.compute_share is None
         self._started_s = 0.0
         self._idle_published_s = 0.0
@@ -232,6 +233,7 @@ class CostEngine:
         share = self.config.compute_share
         tree = self.tree = Tree(now, share=1.0 if share is None else share, idle_after_s=self.config.idle_after_s)
         self._started_s = now
+        self._open_lease(tree)
         if self.background:
             self._thread = threading.Thread(target=self._run, name="spancost", daemon=True)
             self._thread.start()
@@ -240,15 +242,19 @@ class CostEngine:
     def _run(self) -> None:
         self._guarded("lease", self._join_lease)
         self._warm_up()
-        for call in self.upkeep:
-            self._guarded("upkeep", call)
+        next_flush = 0.0  # at once: what was imported meanwhile is attached to, and the first series are born
         while not self._stopped:
-            self._wake.wait(self.config.flush_interval_s)
-            self._wake.clear()
-            if not self._stopped:
+            now = time.monotonic()
+            if now >= next_flush or self._wake.is_set():
+                self._wake.clear()
+                next_flush = now + self.config.flush_interval_s
                 for call in self.upkeep:
                     self._guarded("upkeep", call)
                 self._guarded("flush", self.publish)
+            elif self._lease is not None and self._lease.has_changed():
+                self._guarded("lease", self._follow_lease)
+            wait_s = next_flush - time.monotonic()
+            self._wake.wait(max(0.0, wait_s if self._lease is None else min(wait_s, POLL_S)))
 
     def _guarded(self, place: str, call: Callable[[], Any]) -> None:
         try:
@@ -263,18 +269,47 @@ class CostEngine:
         if not _LLM_LIBRARIES.isdisjoint(sys.modules):
             self.load_llm_prices()
 
-    def _join_lease(self) -> None:
+    def _open_lease(self, tree: Tree) -> None:
+        """Look whether other processes share the machine; theirs is all of it until this one has joined them."""
         if self.config.compute_share is not None or self.config.lease == "off":
             return
         try:
             lease = Lease(self.config.lease)
-            lease.join(self._started_s)
         except LeaseUnavailableError as error:
             logger.info("processes of this machine cannot share its price (%s); each counts as alone", error)
             return
+        if lease.others_live():
+            tree.share = 0.0
+        self._new_lease = lease
+
+    def _join_lease(self) -> None:
+        lease = self._new_lease
+        if lease is None:
+            return
+        try:
+            lease.join(self._started_s)
+        except LeaseUnavailableError as error:
+            logger.info("processes of this machine cannot share its price (%s); each counts as alone", error)
+            with self.lock:
+                if self.tree is not None:
+                    self.tree.set_share(1.0, self.monotonic())
+            return
         self._lease = lease
         self._share_estimated = False
-        self._apply_share(1.0 / lease.members)
+        self._plan_shares(lease)
+
+    def _follow_lease(self) -> None:
+        """Take in what another process has written to the lease file."""
+        if self._publish_lock.acquire(timeout=_PUBLISH_TIMEOUT_S):
+            try:
+                self._settle_lease()
+            finally:
+                self._publish_lock.release()
+
+    def _plan_shares(self, lease: Lease) -> None:
+        with self.lock:
+            if self.tree is not None:
+                self.tree.plan_shares(lease.plan)
 
     @property
     def compute_line(self) -> PriceLine:
@@ -291,13 +326,20 @@ class CostEngine:
             self.errors.caught("meter.llm")
         self._llm_loaded = True
 
-    def _apply_share(self, share: float) -> None:
-        with self.lock:
-            tree = self.tree
-            if tree is not None and tree.share != share:
-                tree.set_share(share, self.monotonic())
-
     # --- booking: all of it under the lock ----------------------------------------------------------
+
+    def _alone(self, call: Callable[..., None], *arguments: Any) -> None:
+        """Make a call under the lock, safe from re-entry; one that has interrupted a hook is left to that hook."""
+        with self.lock:
+            if self.busy:
+                self.deferred.append((call, arguments))
+                return
+            self.busy = True
+            try:
+                call(*arguments)
+                self.run_deferred()
+            finally:
+                self.busy = False
 
     def run_deferred(self) -> None:
         """Carry out what re-entrant hooks left behind; the lock's holder calls it before letting go."""
@@ -509,19 +551,13 @@ class CostEngine:
         root = node.root
         if not isinstance(root, LocalRoot):
             return
-        with self.lock:
-            arguments = (root, charges, None, end_ns // _MINUTE_NS, LATE_ENTRY)
-            if self.busy:
-                self.deferred.append((self._book_all, arguments))
-            else:
-                self._book_all(*arguments)
+        self._alone(self._book_all, root, charges, None, end_ns // _MINUTE_NS, LATE_ENTRY)
 
     def book_unattributed(self, charges: Sequence[Charge]) -> None:
         """Charge usage that belongs to no span."""
         minute = time.time_ns() // _MINUTE_NS
-        with self.lock:
-            for charge in charges:
-                self._book(minute, charge, _NO_LABELS, NOBODY, UNATTRIBUTED, 1)
+        for charge in charges:
+            self._alone(self._book, minute, charge, _NO_LABELS, NOBODY, UNATTRIBUTED, 1)
 
     def attribution_of_root(self, root: LocalRoot, attributes: Mapping[str, Any]) -> Attribution:
         """Return the root's attribution as its span and `attribute()` have it now."""
@@ -709,18 +745,24 @@ class CostEngine:
             if self.busy:
                 # We interrupted a hook on this very thread (a signal handler): its sums come with the next one.
                 return
-            now = self.monotonic()
-            tree = self.tree
-            if tree is not None:
-                tree.advance(now)
-                self._upkeep(tree, now)
-                idle_s = self._idle_to_publish(tree, now)
-            else:
-                idle_s = 0.0
-            charges, self._charges = self._charges, {}
-            entries, self._entries = self._entries, {}
-            traces, self._traces = self._traces, []
-            self._trace_floor = 0.0
+            self.busy = True
+            try:
+                self.run_deferred()
+                now = self.monotonic()
+                tree = self.tree
+                if tree is not None:
+                    tree.advance(now)
+                    self._upkeep(tree, now)
+                    idle_s = self._idle_to_publish(tree, now)
+                else:
+                    idle_s = 0.0
+                charges, self._charges = self._charges, {}
+                entries, self._entries = self._entries, {}
+                traces, self._traces = self._traces, []
+                self._trace_floor = 0.0
+                self.run_deferred()
+            finally:
+                self.busy = False
         batch = self._batch(charges, entries, traces, idle_s)
         if batch.charges or batch.requests or batch.traces:
             for sink in self.sinks:
@@ -741,7 +783,7 @@ class CostEngine:
         except LeaseUnavailableError as error:
             self.errors.log_once("lease", "lease file: %s", error)
             return
-        self._apply_share(1.0 / lease.members)
+        self._plan_shares(lease)
 
     def _idle_to_publish(self, tree: Tree, now: float) -> float:
         """Return the idle instance-seconds since the last time.

@@ -1,10 +1,11 @@
 """Who else serves on this machine: processes divide its price by a small file.
 
 Each serving process is a *member* from its first span to its end. At any moment the machine belongs to its
-members in equal parts, so a member is *entitled* to ``integral of 1/members(t) dt``. The file is the only truth: it
-is read and written under a file lock by background threads, and every process works out its entitlement
-from the same rows; what the span path has assumed in the meantime is settled against it by way of the idle time. The
-sum over all members is exactly the time for which there was at least one.
+members in equal parts, so a member is *entitled* to ``integral of 1/members(t) dt``. A membership begins and ends
+`NOTICE_S` after it is written, so that every process reads of it beforehand and changes its share at that very moment;
+only the first member begins at once. The file is the only truth: should somebody read it too late, what the span
+path has assumed in the meantime is settled by way of the idle time. The sum over all members is exactly the time for
+which there was at least one.
 
 Times are seconds of the system-wide monotonic clock, which all processes of one boot share.
 """
@@ -25,6 +26,10 @@ try:
 except ImportError:  # pragma: no cover - Windows has no file locks of this kind
     fcntl = None  # type: ignore[assignment]
 
+POLL_S: Final = 0.25
+"""How often a member looks whether the file has changed."""
+NOTICE_S: Final = 1.0
+"""How long before it takes effect a change of membership is written."""
 _KEEP_ENDED_S: Final = 600.0
 """Ended members stay in the file this long, so that everybody can still work out the past."""
 
@@ -45,16 +50,24 @@ class Lease:
             raise LeaseUnavailableError("this platform has no file locks")
         self._path = Path(path) if path else _default_path()
         self._pid = 0
-        self._joined_at = 0.0
         self._settled_at = 0.0
         self._left = False
+        self._seen_change = 0
         self.entitled_s = 0.0
-        """Instance-seconds that belong to this process since it joined."""
-        self.members = 1
-        """Members at the last look, this process included."""
+        """Instance-seconds that belong to this process since it joined, up to the last `settle`."""
+        self.plan: list[tuple[float, float]] = []
+        """(moment, share of this process from then on): the present share first, then what is already known."""
+
+    def others_live(self) -> bool:
+        """Look, without waiting for a lock, whether other members are alive; some 50 microseconds."""
+        try:
+            content = self._path.read_bytes()
+        except OSError:
+            return False
+        return any(row["until"] is None and _is_alive(row) for row in _rows_of_this_boot(content))
 
     def join(self, since: float) -> None:
-        """Become a member, from `since` if nobody else was one in the meantime.
+        """Become a member: from `since` if nobody else is one, else `NOTICE_S` from now.
 
         Raises:
             LeaseUnavailableError: The file cannot be opened, locked or written.
@@ -62,53 +75,80 @@ class Lease:
         with _LockedFile(self._path) as file:
             now = time.monotonic()
             rows = _with_the_dead_ended(file.rows, now)
-            others = [row["until"] for row in rows]
-            start = now if any(until is None for until in others) else max([since, *cast("list[float]", others)])
+            ends = [row["until"] for row in rows]
+            if any(until is None for until in ends):
+                start = _next_change(rows, now)
+            else:
+                start = max([since, *cast("list[float]", ends)])
             self._pid = os.getpid()
             rows.append({"pid": self._pid, "born": _process_start(self._pid), "from": start, "until": None})
-            file.write(rows, now)
-        self._joined_at = self._settled_at = min(start, now)
-        self.members = sum(row["until"] is None for row in rows)
+            self._seen_change = file.write(rows, now)
+        self._settled_at = min(start, now)
+        self._look(rows, now)
+
+    def has_changed(self) -> bool:
+        """True if somebody has written the file since this process last read it."""
+        try:
+            return os.stat(self._path).st_mtime_ns != self._seen_change
+        except OSError:
+            return True
 
     def settle(self, *, leave: bool = False) -> None:
-        """Bring `entitled_s` and `members` up to now; with `leave`, end the membership as of now."""
+        """Bring `entitled_s` and `plan` up to now; with `leave`, end the membership after the notice."""
         if self._left or self._pid != os.getpid():
             return
         with _LockedFile(self._path) as file:
             now = time.monotonic()
             rows = _with_the_dead_ended(file.rows, now)
-            mine = next(
-                (row for row in rows if row["pid"] == self._pid and row["until"] is None),
-                None,
-            )
+            mine = next((row for row in rows if row["pid"] == self._pid and row["until"] is None), None)
             if mine is None:
                 # The file was deleted or emptied: become a member again.
                 mine = {"pid": self._pid, "born": _process_start(self._pid), "from": self._settled_at, "until": None}
                 rows.append(mine)
-            self.entitled_s += _entitlement(rows, self._settled_at, now)
-            self._settled_at = now
+            until = now
             if leave:
-                mine["until"] = now
+                # What the notice still brings belongs to this process, which will not be there: it is idle.
+                until = mine["until"] = max(mine["from"], _next_change(rows, now))
                 self._left = True
-            if leave or rows != file.rows:
-                file.write(rows, now)
-        self.members = max(1, sum(row["until"] is None for row in rows))
+            self.entitled_s += _entitlement(rows, mine, self._settled_at, until)
+            self._settled_at = until
+            if rows != file.rows:
+                self._seen_change = file.write(rows, now)
+            else:
+                self._seen_change = file.changed_at()
+        self._look(rows, now)
+
+    def _look(self, rows: list[dict[str, Any]], now: float) -> None:
+        mine = next(row for row in reversed(rows) if row["pid"] == self._pid)
+        moments = [now, *sorted({edge for edge in _edges(rows) if edge > now})]
+        self.plan = [(moment, _share(rows, mine, moment)) for moment in moments]
 
 
-def _entitlement(rows: list[dict[str, Any]], start: float, end: float) -> float:
-    """Return the integral of 1/members from `start` to `end`."""
-    edges = {start, end}
-    for row in rows:
-        for edge in (row["from"], row["until"]):
-            if edge is not None and start < edge < end:
-                edges.add(edge)
-    moments = sorted(edges)
-    total = 0.0
-    for left, right in itertools.pairwise(moments):
-        middle = (left + right) / 2
-        members = sum(row["from"] <= middle and (row["until"] is None or middle < row["until"]) for row in rows)
-        total += (right - left) / max(1, members)
-    return total
+def _next_change(rows: list[dict[str, Any]], now: float) -> float:
+    """Return when a change written now takes effect.
+
+    Never before the end of a member that has left: it has worked out its last share already.
+    """
+    return max([now + NOTICE_S, *(row["until"] for row in rows if row["until"] is not None)])
+
+
+def _edges(rows: list[dict[str, Any]]) -> list[float]:
+    return [edge for row in rows for edge in (row["from"], row["until"]) if edge is not None]
+
+
+def _share(rows: list[dict[str, Any]], mine: dict[str, Any], moment: float) -> float:
+    """Return the part of the machine that is `mine` from a moment on."""
+
+    def holds(row: dict[str, Any]) -> bool:
+        return row["from"] <= moment and (row["until"] is None or moment < row["until"])
+
+    return 1.0 / sum(map(holds, rows)) if holds(mine) else 0.0
+
+
+def _entitlement(rows: list[dict[str, Any]], mine: dict[str, Any], start: float, end: float) -> float:
+    """Return the integral of the share of `mine` from `start` to `end`."""
+    moments = sorted({start, end, *(edge for edge in _edges(rows) if start < edge < end)})
+    return sum((right - left) * _share(rows, mine, left) for left, right in itertools.pairwise(moments))
 
 
 def _with_the_dead_ended(rows: list[dict[str, Any]], now: float) -> list[dict[str, Any]]:
@@ -116,11 +156,15 @@ def _with_the_dead_ended(rows: list[dict[str, Any]], now: float) -> list[dict[st
     kept: list[dict[str, Any]] = []
     for row in rows:
         changed = dict(row)
-        if changed["until"] is None and _process_start(changed["pid"]) != changed["born"]:
-            changed["until"] = now
+        if changed["until"] is None and not _is_alive(changed):
+            changed["until"] = max(changed["from"], _next_change(rows, now))
         if changed["until"] is None or changed["until"] > now - _KEEP_ENDED_S:
             kept.append(changed)
     return kept
+
+
+def _is_alive(row: dict[str, Any]) -> bool:
+    return _process_start(row["pid"]) == row["born"]
 
 
 def _process_start(pid: int) -> str:
@@ -176,13 +220,19 @@ class _LockedFile:
         self.rows = _rows_of_this_boot(content)
         return self
 
-    def write(self, rows: list[dict[str, Any]], now: float) -> None:
+    def changed_at(self) -> int:
+        """Return the time of the last change, as `has_changed` compares it."""
+        return os.fstat(self._fd).st_mtime_ns
+
+    def write(self, rows: list[dict[str, Any]], now: float) -> int:
+        """Replace the rows and return the time of this change."""
         content = json.dumps({"boot": _boot(), "written": now, "members": rows}).encode()
         try:
             os.ftruncate(self._fd, 0)
             os.pwrite(self._fd, content, 0)
         except OSError as error:
             raise LeaseUnavailableError(f"{self._path}: {error.strerror or error}") from error
+        return self.changed_at()
 
     def __exit__(self, *_: object) -> None:
         if self._fd >= 0:

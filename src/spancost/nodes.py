@@ -41,7 +41,11 @@ class SpanNode(Node):
     __slots__ = ("call_host", "facts", "held", "span", "tags")
 
     def __init__(self, span: Span, tags: Tags | None) -> None:
-        super().__init__()
+        # Repeats `Node.__init__` instead of calling it: one call less for every span.
+        self.parent = None
+        self.direct_usd = self.below_usd = self.compute_s = self.mark = 0.0
+        self.open_children = 0
+        self.is_open = True
         self.span: Span | None = span
         """The live span; None once it has ended, which breaks the reference cycle."""
         self.facts: dict[str, Any] | None = None
@@ -73,7 +77,10 @@ class LocalRoot(Root):
     )
 
     def __init__(self, span: Span, epoch: int, kind: int) -> None:
-        super().__init__()
+        # Repeats `Root.__init__` instead of calling it: one call less for every request.
+        self.w = self.v_mark = self.last_event = self.accrued_s = self.assigned_s = 0.0
+        self.leaves = self.open_spans = 0
+        self.is_active = self.is_closed = False
         self.span: Span | None = span
         """The local root's own span while it is open."""
         self.epoch = epoch

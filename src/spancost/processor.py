@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
+from opentelemetry.context import Context, get_current
 from opentelemetry.sdk.trace import SpanProcessor
-from opentelemetry.trace import get_current_span
+from opentelemetry.trace import INVALID_SPAN, StatusCode, set_span_in_context
 
 from spancost import names
-from spancost.attribution import tags_in_use, tags_of
+from spancost.attribution import ATTRIBUTION_KEY
 from spancost.capture.facts import NODE_ATTRIBUTE
 from spancost.charge import Charge
 from spancost.meters.llm import is_llm
@@ -19,6 +20,7 @@ from spancost.span_attributes import (
     END_PATCH,
     PUBLIC,
     choose_technique,
+    kind_of,
     mapping_of,
     patch_end,
     unpatch_end,
@@ -28,14 +30,17 @@ from spancost.span_attributes import (
 from spancost.window import KeptNode
 
 if TYPE_CHECKING:
-    from opentelemetry.context import Context
     from opentelemetry.sdk.trace import ReadableSpan, Span
 
+    from spancost.attribution import Tags
     from spancost.engine import CostEngine
 
 _MINUTE_NS: Final = 60_000_000_000
 _MAX_TRAIL: Final = 1000
 _ENDED: Final[Sequence[Charge]] = ()
+_SPAN_KEY: Final = next(iter(set_span_in_context(INVALID_SPAN, Context())))
+"""Key of the current span in a context. `get_current_span` would look it up with three calls and a type test more."""
+_ERROR: Final = StatusCode.ERROR
 
 _RANK: Final = {names.UNPRICED: 4, names.ESTIMATED: 3, names.PRICED: 2, names.DUPLICATE: 1, names.FREE: 0}
 
@@ -76,10 +81,11 @@ class CostSpanProcessor(SpanProcessor):
         """Link the span into the cost tree."""
         engine = self._engine
         try:
-            if getattr(span, NODE_ATTRIBUTE, None) is not None:
+            if NODE_ATTRIBUTE in span.__dict__:
                 return
-            parent = getattr(get_current_span(parent_context), NODE_ATTRIBUTE, None)
-            node = SpanNode(span, tags_of(parent_context) if tags_in_use() else None)
+            context = get_current() if parent_context is None else parent_context
+            parent: SpanNode | None = getattr(context.get(_SPAN_KEY), NODE_ATTRIBUTE, None)
+            node = SpanNode(span, cast("Tags | None", context.get(ATTRIBUTION_KEY)))
             span._spancost_node = node  # type: ignore[attr-defined]
             now = engine.monotonic()
             with engine.lock:
@@ -112,7 +118,7 @@ class CostSpanProcessor(SpanProcessor):
     def _start_root(self, node: SpanNode, span: Span, now: float) -> None:
         engine = self._engine
         tree = engine.tree or engine.begin(now, span.resource.attributes)
-        root = LocalRoot(span, engine.epoch, span.kind.value)
+        root = LocalRoot(span, engine.epoch, kind_of(span))
         tags = node.tags
         if tags is not None:
             root.attribution = tags.attribution
@@ -187,7 +193,7 @@ class CostSpanProcessor(SpanProcessor):
         total = tree.roll_up(node)
         values: dict[str, Any]
         if root.span is span:
-            failed = span.status.status_code.value == 2
+            failed = span.status.status_code is _ERROR
             total, labels, attribution = engine.book_entry(root, span, seconds, charges, minute, failed)
             values = {names.TOTAL_USD: total, names.TOTAL_NANO_USD: round(total * 1e9)}
             for component, usd in root.components.items():

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import Any, Final, cast
 
 from opentelemetry.sdk.resources import Resource
@@ -34,6 +35,10 @@ def mapping_of(span: Any) -> Mapping[str, Any]:
         return cast("Mapping[str, Any]", span._attributes._dict)
     except AttributeError:
         return cast("Mapping[str, Any]", span.attributes or {})
+
+
+kind_of: Final = cast("Callable[[Any], int]", attrgetter("kind._value_"))
+"""Returns a span's SpanKind value; `kind.value` takes a Python call more, every time."""
 
 
 def write_mapping(span: Span, values: Mapping[str, Any]) -> None:

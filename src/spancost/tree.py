@@ -90,6 +90,7 @@ class Tree:
 
     __slots__ = (
         "_check_at",
+        "_plan",
         "_slope",
         "_t",
         "_v",
@@ -118,13 +119,34 @@ class Tree:
         self._v = 0.0
         self._slope = 0.0
         self._check_at = _NEVER
+        self._plan: list[tuple[float, float]] = []
 
     # --- spans ----------------------------------------------------------------------------------
 
     def start_root(self, root: Root, node: Node, now: float) -> None:
         """Open a local root whose first span is `node`."""
         node.root = root
-        self._enter(root, now)
+        # `_enter` spelled out for a root that is new: three calls less in every request.
+        if now >= self._check_at:
+            self._catch_up(now)
+        active = self.active_roots
+        elapsed = now - self._t
+        if elapsed > 0.0:
+            self._t = now
+            if active:
+                self._v += elapsed * self._slope
+                self.busy_s += elapsed * self.share
+            else:
+                self.idle_s += elapsed * self.share
+        self.active_roots = active = active + 1
+        self._slope = self.share / active
+        self.open_roots[root] = None
+        quiet_at = now + self.idle_after_s
+        if quiet_at < self._check_at:
+            self._check_at = quiet_at
+        root.is_active = True
+        root.v_mark = self._v
+        root.last_event = now
         root.leaves = 1
         root.open_spans = 1
         node.mark = 0.0
@@ -187,7 +209,15 @@ class Tree:
             root.leaves = leaves + change
         root.open_spans -= 1
         if not root.open_spans:
-            self._leave(root, now)
+            # `_leave` spelled out: the root is active, and `v` is where its clock stands.
+            elapsed = now - self._t
+            if elapsed > 0.0:
+                self._t = now
+                self._v = v
+                self.busy_s += elapsed * self.share
+            root.is_active = False
+            self.active_roots = active = self.active_roots - 1
+            self._slope = self.share / active if active else 0.0
             self.open_roots.pop(root, None)
         earned = node.compute_s
         root.assigned_s += earned
@@ -226,16 +256,25 @@ class Tree:
     # --- clock ----------------------------------------------------------------------------------
 
     def advance(self, now: float) -> None:
-        """Bring the clock to `now`, taking quiet roots out of n at the moment they became quiet."""
+        """Bring the clock to `now`, through every change of share and of n on the way, each at its own moment."""
         if now >= self._check_at:
-            self._retire_quiet_roots(now)
+            self._catch_up(now)
         self._move(now)
 
     def set_share(self, share: float, now: float) -> None:
         """Change this process's part of the machine; splits the clock at `now`."""
+        self.plan_shares([(now, share)])
         self.advance(now)
-        self.share = share
-        self._slope = share / self.active_roots if self.active_roots else 0.0
+
+    def plan_shares(self, plan: list[tuple[float, float]]) -> None:
+        """Say which shares this process will have from which moments on; replaces an earlier plan.
+
+        Args:
+            plan: (moment, share), in order of time. Moments that have passed take effect now.
+        """
+        self._plan = list(plan)
+        if plan:
+            self._check_at = min(self._check_at, plan[0][0])
 
     @property
     def accrued_s(self) -> float:
@@ -283,15 +322,25 @@ class Tree:
         self.active_roots -= 1
         self._slope = self.share / self.active_roots if self.active_roots else 0.0
 
-    def _retire_quiet_roots(self, now: float) -> None:
+    def _catch_up(self, now: float) -> None:
+        """Carry out what was due up to `now`: roots that became quiet, and planned shares, in order of time."""
         limit = now - self.idle_after_s
-        quiet = sorted(
-            (root for root in self.open_roots if root.is_active and root.last_event <= limit),
-            key=lambda root: root.last_event,
-        )
-        for root in quiet:
-            self._move(root.last_event + self.idle_after_s)
-            self._anchor(root)
-            self._leave(root, self._t)
-        remaining = [root.last_event for root in self.open_roots if root.is_active]
-        self._check_at = min(remaining) + self.idle_after_s if remaining else _NEVER
+        due: list[tuple[float, Root | float]] = [
+            (root.last_event + self.idle_after_s, root)
+            for root in self.open_roots
+            if root.is_active and root.last_event <= limit
+        ]
+        while self._plan and self._plan[0][0] <= now:
+            due.append(self._plan.pop(0))
+        due.sort(key=lambda item: item[0])
+        for moment, what in due:
+            self._move(moment)
+            if isinstance(what, Root):
+                self._anchor(what)
+                self._leave(what, self._t)
+            else:
+                self.share = what
+                self._slope = what / self.active_roots if self.active_roots else 0.0
+        upcoming = [root.last_event + self.idle_after_s for root in self.open_roots if root.is_active]
+        upcoming += [moment for moment, _ in self._plan[:1]]
+        self._check_at = min(upcoming, default=_NEVER)

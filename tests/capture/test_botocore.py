@@ -49,7 +49,7 @@ class Prices(SpanProcessor):
         setattr(span, capture_facts.NODE_ATTRIBUTE, SimpleNamespace(facts=None))
 
     def _on_ending(self, span: Span) -> None:
-        facts = getattr(span, capture_facts.NODE_ATTRIBUTE).facts or {}
+        facts: dict[str, Any] = getattr(span, capture_facts.NODE_ATTRIBUTE).facts or {}
         view = SpanView(
             span.name,
             CLIENT,

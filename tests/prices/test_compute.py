@@ -62,7 +62,7 @@ def test_fargate_on_arm_has_its_own_rates() -> None:
     ],
 )
 def test_missing_size_follows_from_another_by_ratio(spec: str, expected: Decimal) -> None:
-    rate = _rate(spec, {"aws": "us-east-1", "gcp": "us-central1", "azure": "eastus"}[spec.split(":")[0]])
+    rate = _rate(spec, {"aws": "us-east-1", "gcp": "us-central1", "azure": "eastus"}[spec.split(":", maxsplit=1)[0]])
     assert rate.usd_per_hour == expected
     assert rate.basis == "size_ratio"
 

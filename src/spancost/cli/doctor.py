@@ -180,7 +180,10 @@ def instrumentations() -> list[Instrumentation]:
         if point.dist is None:
             continue
         package = _normal(point.dist.name)
-        libraries = tuple(sorted({name for name in _instrumented(point.dist.requires or []) if _version(name)}))
+        named = set(_instrumented(point.dist.requires or []))
+        if point.name in named:  # one package, several instrumentations: each is for the library of its name
+            named = {point.name}
+        libraries = tuple(sorted(name for name in named if _version(name)))
         found[point.name] = Instrumentation(
             point.name, package, point.dist.version, libraries, point.name in disabled or "*" in disabled
         )

@@ -7,7 +7,6 @@ dictionary access and a comparison, whatever the number of dated prices, daily w
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -127,7 +126,6 @@ class TokenPrices:
 
     def __init__(self) -> None:
         self._entries: dict[tuple[str, str, str], list[_Dated]] = {}
-        self._lock = threading.RLock()
 
     def load(self) -> None:
         """Import genai-prices now instead of at the first LLM span."""
@@ -154,12 +152,12 @@ class TokenPrices:
 
     def _compile(self, provider: str, model: str, tier: str, at_ns: int) -> TokenRates | UnknownPrice:
         dated = self._dated(provider, model, tier, at_ns)
-        with self._lock:
-            if len(self._entries) >= _MAX_ENTRIES:
-                self._entries = {}
-            known = self._entries.get((provider, model, tier), [])
-            # A model has a few dated prices and at most two windows a day; old days are dropped first.
-            self._entries[(provider, model, tier)] = [dated, *known[:63]]
+        # No lock, which a forked child could inherit while it is held: what two threads lose here is compiled again.
+        if len(self._entries) >= _MAX_ENTRIES:
+            self._entries = {}
+        known = self._entries.get((provider, model, tier), [])
+        # A model has a few dated prices and at most two windows a day; old days are dropped first.
+        self._entries[(provider, model, tier)] = [dated, *known[:63]]
         return dated.rates
 
     @staticmethod

@@ -25,7 +25,7 @@ def view(
     region: str = "us-east-1",
     start_ns: int = NOW_NS,
     facts: dict[str, Any] | None = None,
-    **attributes: Any,
+    attributes: dict[str, Any] | None = None,
 ) -> SpanView:
     """A span; `facts=None` means that no hook ran, `status=0` that there was no answer."""
     base: dict[str, Any] = {"rpc.system": "aws-api", "rpc.service": service, "rpc.method": operation}
@@ -33,7 +33,7 @@ def view(
         base["cloud.region"] = region
     if status:
         base["http.status_code"] = status
-    base.update(attributes)
+    base.update(attributes or {})
     seen = {} if facts is None else {aws_facts.SEEN: True, **facts}
     failed = status == 0 or status >= 400
     return SpanView(f"{service}.{operation}", CLIENT, "botocore", base, start_ns, start_ns + 1, seen, failed)

@@ -91,7 +91,7 @@ def test_call_that_was_never_sent_is_free() -> None:
 
 
 def test_retries_are_not_billed_again() -> None:
-    assert charge("SQS", "CreateQueue", retry_attempts=3).usd == pytest.approx(4e-7)
+    assert charge("SQS", "CreateQueue", attributes={"retry_attempts": 3}).usd == pytest.approx(4e-7)
 
 
 def test_ten_thousand_resources_do_not_grow_the_cache_without_bound(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,5 +115,5 @@ def test_odd_attribute_values_never_raise(service: str, value: Any) -> None:
         "http.status_code",
     ]
     for key in keys:
-        for found in charges(service, operation[service], **{key: value}):
+        for found in charges(service, operation[service], attributes={key: value}):
             assert len(found.line.resource) <= 256

@@ -15,8 +15,8 @@ _RRU_USD = 0.125 / 1e6
 _WRU_USD = 0.625 / 1e6
 
 
-def _sized(*sizes: int, table: str = "t", **more: Any) -> dict[str, Any]:
-    return {aws_facts.RESOURCE: table, aws_facts.ITEM_BYTES: {table: list(sizes)}, **more}
+def _sized(*sizes: int, table: str = "t", more: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {aws_facts.RESOURCE: table, aws_facts.ITEM_BYTES: {table: list(sizes)}, **(more or {})}
 
 
 @pytest.mark.parametrize(
@@ -41,13 +41,13 @@ def test_put_item_of_301_kb_costs_301_write_units() -> None:
 def test_eventually_consistent_read_costs_half_a_unit_per_started_4_kb(
     operation: str, size_bytes: int, units: float
 ) -> None:
-    found = charge("DynamoDB", operation, facts=_sized(size_bytes, **{aws_facts.CONSISTENT: frozenset[str]()}))
+    found = charge("DynamoDB", operation, facts=_sized(size_bytes, more={aws_facts.CONSISTENT: frozenset[str]()}))
     assert found.usd == pytest.approx(units * _RRU_USD)
 
 
 @pytest.mark.parametrize(("size_bytes", "units"), [(4 * KB, 1), (4 * KB + 1, 2)])
 def test_consistent_read_costs_a_whole_unit(size_bytes: int, units: int) -> None:
-    found = charge("DynamoDB", "GetItem", facts=_sized(size_bytes, **{aws_facts.CONSISTENT: frozenset({"t"})}))
+    found = charge("DynamoDB", "GetItem", facts=_sized(size_bytes, more={aws_facts.CONSISTENT: frozenset({"t"})}))
     assert found.usd == pytest.approx(units * _RRU_USD)
 
 
@@ -68,33 +68,35 @@ def test_each_table_is_charged_by_itself() -> None:
 
 
 def test_consumed_capacity_wins_over_sizes() -> None:
-    facts = _sized(KB, **{aws_facts.CAPACITY: {"t": 7.0}})
+    facts = _sized(KB, more={aws_facts.CAPACITY: {"t": 7.0}})
     found = charge("DynamoDB", "PutItem", facts=facts)
     assert (found.quantity, known(found)) == (7, ("priced", "", ""))
 
 
 def test_consumed_capacity_of_a_stored_span_is_read_from_its_attribute() -> None:
     reported = ('{"TableName": "a", "CapacityUnits": 12.5}', '{"TableName": "b", "CapacityUnits": 3.0}')
-    first, second = charges("DynamoDB", "BatchGetItem", **{"aws.dynamodb.consumed_capacity": reported})
+    first, second = charges("DynamoDB", "BatchGetItem", attributes={"aws.dynamodb.consumed_capacity": reported})
     assert (first.quantity, first.line.resource, first.usd) == (12.5, "a", pytest.approx(12.5 * _RRU_USD))
     assert (second.quantity, second.line.resource) == (3, "b")
 
 
 def test_table_arn_is_shortened_to_its_name() -> None:
     reported = '{"TableName": "arn:aws:dynamodb:us-east-1:123456789012:table/orders", "CapacityUnits": 1}'
-    assert charge("DynamoDB", "PutItem", **{"aws.dynamodb.consumed_capacity": reported}).line.resource == "orders"
+    assert (
+        charge("DynamoDB", "PutItem", attributes={"aws.dynamodb.consumed_capacity": reported}).line.resource == "orders"
+    )
 
 
 @pytest.mark.parametrize(
     "reported", [["{"], ["[]"], [1], ['{"CapacityUnits": "1"}'], ['{"CapacityUnits": -1}'], ['{"CapacityUnits": NaN}']]
 )
 def test_unreadable_capacity_is_unpriced(reported: Any) -> None:
-    found = charge("DynamoDB", "PutItem", **{"aws.dynamodb.consumed_capacity": reported})
+    found = charge("DynamoDB", "PutItem", attributes={"aws.dynamodb.consumed_capacity": reported})
     assert known(found) == ("unpriced", "bad_usage", "")
 
 
 def test_capacity_attribute_of_10_mb_is_unpriced() -> None:
-    found = charge("DynamoDB", "PutItem", **{"aws.dynamodb.consumed_capacity": ["[" * 10_000_000]})
+    found = charge("DynamoDB", "PutItem", attributes={"aws.dynamodb.consumed_capacity": ["[" * 10_000_000]})
     assert known(found) == ("unpriced", "bad_usage", "")
 
 
@@ -110,17 +112,17 @@ def test_capacity_attribute_of_10_mb_is_unpriced() -> None:
     ],
 )
 def test_call_without_size_is_one_estimated_unit(operation: str, units: float, unit: str) -> None:
-    found = charge("DynamoDB", operation, **{"aws.dynamodb.table_names": ("orders",)})
+    found = charge("DynamoDB", operation, attributes={"aws.dynamodb.table_names": ("orders",)})
     assert (found.quantity, found.line.unit, found.line.resource) == (units, unit, "orders")
     assert known(found) == ("estimated", "", "size:1_unit")
 
 
 def test_consistent_read_of_a_stored_span_is_one_unit() -> None:
-    assert charge("DynamoDB", "GetItem", **{"aws.dynamodb.consistent_read": True}).quantity == 1
+    assert charge("DynamoDB", "GetItem", attributes={"aws.dynamodb.consistent_read": True}).quantity == 1
 
 
 def test_assumed_sizes_are_marked() -> None:
-    found = charge("DynamoDB", "UpdateItem", facts=_sized(300, **{aws_facts.ASSUMED: "size:update"}))
+    found = charge("DynamoDB", "UpdateItem", facts=_sized(300, more={aws_facts.ASSUMED: "size:update"}))
     assert known(found) == ("estimated", "", "size:update")
 
 
@@ -142,7 +144,7 @@ def test_write_before_the_price_was_halved_costs_the_old_rate() -> None:
     ],
 )
 def test_failed_write_follows_the_rule(code: str, status: int, expected: str) -> None:
-    facts = _sized(300, **{aws_facts.ERROR_CODE: code})
+    facts = _sized(300, more={aws_facts.ERROR_CODE: code})
     found = charge("DynamoDB", "PutItem", status=status, facts=facts)
     assert (found.line.status, found.usd > 0) == (expected, expected == "priced")
 
@@ -157,9 +159,9 @@ def test_failed_read_is_free() -> None:
 
 
 def test_statement_is_priced_by_what_it_does() -> None:
-    facts = _sized(KB + 1, **{aws_facts.WRITES: True})
+    facts = _sized(KB + 1, more={aws_facts.WRITES: True})
     assert charge("DynamoDB", "ExecuteStatement", facts=facts).line.unit == "WRU"
-    facts = _sized(4 * KB + 1, **{aws_facts.WRITES: False})
+    facts = _sized(4 * KB + 1, more={aws_facts.WRITES: False})
     assert charge("DynamoDB", "ExecuteStatement", facts=facts).usd == pytest.approx(1.0 * _RRU_USD)
     assert known(charge("DynamoDB", "ExecuteStatement")) == ("unpriced", "unknown_statement", "")
 

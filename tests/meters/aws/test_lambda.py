@@ -40,7 +40,7 @@ def test_billed_duration_costs_gb_seconds() -> None:
 
 
 def test_invocation_of_a_stored_span_is_one_estimated_request() -> None:
-    found = charge("Lambda", "Invoke", **{"faas.invoked_name": "resize"})
+    found = charge("Lambda", "Invoke", attributes={"faas.invoked_name": "resize"})
     assert known(found) == ("estimated", "", "size:1_chunk")
     assert found.line.resource == "resize"
 

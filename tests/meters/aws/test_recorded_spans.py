@@ -85,7 +85,7 @@ def _charges(span: dict[str, Any]) -> Sequence[Charge]:
 
 def _expected(scenario: str) -> list[float] | None:
     if " ReturnConsumedCapacity=" in scenario:
-        return [_CAPACITY[scenario.split(" ReturnConsumedCapacity=")[0]]]
+        return [_CAPACITY[scenario.split(" ReturnConsumedCapacity=", maxsplit=1)[0]]]
     return _EXPECTED.get(scenario.removesuffix(" without ReturnConsumedCapacity"))
 
 

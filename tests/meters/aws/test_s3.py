@@ -11,12 +11,13 @@ from tests.meters.aws.calls import GB, charge, charges, known
 
 _PUT_USD = 0.005 / 1000
 _GET_USD = 0.004 / 10_000
-_TIER_1 = ["PutObject", "CopyObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload", "ListObjectsV2"]
-_TIER_1 += ["ListBuckets", "CreateBucket", "PutBucketPolicy", "PutBucketEncryption", "RestoreObject", "UploadPartCopy"]
+_TIER_1 = ["PutObject", "CopyObject", "CreateMultipartUpload", "UploadPart", "UploadPartCopy"]
+_LISTS_AND_BUCKETS = ["CompleteMultipartUpload", "ListObjectsV2", "ListBuckets", "CreateBucket", "PutBucketPolicy"]
+_RARE = ["PutBucketEncryption", "RestoreObject"]
 _TIER_2 = ["GetObject", "HeadObject", "HeadBucket", "GetObjectAcl", "GetBucketLocation", "GetBucketEncryption"]
 
 
-@pytest.mark.parametrize("operation", _TIER_1)
+@pytest.mark.parametrize("operation", _TIER_1 + _LISTS_AND_BUCKETS + _RARE)
 def test_writes_and_lists_cost_half_a_cent_per_thousand(operation: str) -> None:
     found = charge("S3", operation, facts={aws_facts.RESOURCE: "pictures"})
     assert found.usd == pytest.approx(_PUT_USD)

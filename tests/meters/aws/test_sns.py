@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from spancost.capture import aws_facts
@@ -28,7 +30,7 @@ def test_publish_to_a_fifo_topic_costs_a_request_and_its_payload() -> None:
 
 def test_fifo_publish_without_size_assumes_1_kb() -> None:
     arn = "arn:aws:sns:us-east-1:123456789012:news.fifo"
-    request, payload = charges("SNS", "Publish", **{"aws.sns.topic.arn": arn})
+    request, payload = charges("SNS", "Publish", attributes={"aws.sns.topic.arn": arn})
     assert known(request) == ("priced", "", "")
     assert known(payload) == ("estimated", "", "size:1_KB")
     assert payload.usd == pytest.approx(0.017 * KB / GB)
@@ -41,9 +43,10 @@ def test_publish_to_a_mobile_endpoint_adds_a_delivery() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"facts": {aws_facts.SMS: True}}, {"messaging.destination.name": "phone_number:**"}]
+    "arguments",
+    [{"facts": {aws_facts.SMS: True}}, {"attributes": {"messaging.destination.name": "phone_number:**"}}],
 )
-def test_sms_has_no_public_price(arguments: dict[str, object]) -> None:
+def test_sms_has_no_public_price(arguments: dict[str, Any]) -> None:
     found = charge("SNS", "Publish", **arguments)
     assert known(found) == ("unpriced", "no_price", "")
     assert (found.line.unit, found.usd) == ("message", 0)

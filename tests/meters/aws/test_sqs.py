@@ -55,7 +55,7 @@ def test_group_id_on_a_fifo_queue_adds_nothing() -> None:
 
 
 def test_send_without_size_is_one_estimated_request() -> None:
-    found = charge("SQS", "SendMessage", **{"messaging.destination": "q.fifo"})
+    found = charge("SQS", "SendMessage", attributes={"messaging.destination": "q.fifo"})
     assert known(found) == ("estimated", "", "size:1_chunk")
     assert (found.usd, found.line.resource) == (pytest.approx(_FIFO_USD), "q.fifo")
 
@@ -68,7 +68,9 @@ def test_calls_without_payload_are_one_request(operation: str) -> None:
 
 
 def test_queue_name_comes_from_its_url() -> None:
-    found = charge("SQS", "DeleteMessage", **{"aws.queue_url": "https://sqs.us-east-1.amazonaws.com/123456789012/jobs"})
+    found = charge(
+        "SQS", "DeleteMessage", attributes={"aws.queue_url": "https://sqs.us-east-1.amazonaws.com/123456789012/jobs"}
+    )
     assert found.line.resource == "jobs"
 
 

@@ -1,0 +1,268 @@
+"""What is measured: each case is one operation, done many times on one side."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.trace import SpanKind
+
+from spancost import names
+from spancost.capture import botocore as botocore_hooks
+from tests.benchmarks.sides import MACHINE, NO_RATE, Patch, Side
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from spancost.config import Config
+
+Run = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One benchmark."""
+
+    name: str
+    make: Callable[[Side], Run]
+    """Makes the function that does the operation n times."""
+    block: int
+    """Operations in a timed block: fewer spans than wake the batch processor's thread (512)."""
+    calls: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Calls charged by one operation, by component other than compute."""
+    config: Config = MACHINE
+    scope: str = "benchmark"
+    patch: Patch | None = None
+    needs: tuple[str, ...] = ()
+    """Modules without which it is left out."""
+
+
+def _empty_span(side: Side) -> Run:
+    def run(count: int) -> None:
+        start = side.tracer.start_as_current_span
+        for _ in range(count):
+            with start("work"):
+                pass
+
+    return run
+
+
+def _internal_span(side: Side) -> Run:
+    def run(count: int) -> None:
+        start = side.tracer.start_as_current_span
+        with start("request"):
+            for _ in range(count):
+                with start("step"):
+                    pass
+
+    return run
+
+
+_SERVER = {
+    "http.request.method": "GET",
+    "url.scheme": "http",
+    "server.address": "shop.example",
+    "server.port": 80,
+    "url.path": "/items/7",
+    "client.address": "203.0.113.9",
+    "client.port": 50_000,
+    "user_agent.original": "benchmark",
+    "network.protocol.version": "1.1",
+    "http.route": "/items/<int:item>",
+}
+_CLIENT = {
+    "http.request.method": "POST",
+    "url.full": "https://api.twilio.com/2010-04-01/Accounts/AC1/Messages.json",
+    "server.address": "api.twilio.com",
+    "server.port": 443,
+}
+
+
+def _server_client_pair(side: Side) -> Run:
+    def run(count: int) -> None:
+        start = side.tracer.start_as_current_span
+        for _ in range(count):
+            with start("GET /items/<int:item>", kind=SpanKind.SERVER, attributes=_SERVER) as server:
+                with start("POST", kind=SpanKind.CLIENT, attributes=_CLIENT) as client:
+                    client.set_attribute("http.response.status_code", 201)
+                server.set_attribute("http.response.status_code", 200)
+                server.set_attribute("http.response.body.size", 2048)
+
+    return run
+
+
+_AWS = {
+    "rpc.system": "aws-api",
+    "rpc.service": "DynamoDB",
+    "rpc.method": "PutItem",
+    "cloud.region": "us-east-1",
+    "server.address": "dynamodb.us-east-1.amazonaws.com",
+    "server.port": 443,
+    "db.system": "dynamodb",
+    "db.operation": "PutItem",
+    "aws.dynamodb.table_names": ("orders",),
+}
+_PUT = {"TableName": "orders", "Item": {"id": {"S": "o-1"}, "note": {"S": "x" * 200}}}
+_PUT_DONE = {"ConsumedCapacity": {"TableName": "orders", "CapacityUnits": 1.0}}
+
+
+def _botocore_span(side: Side) -> Run:
+    priced = side.engine is not None
+
+    def run(count: int) -> None:
+        start = side.tracer.start_as_current_span
+        with start("request"):
+            for _ in range(count):
+                with start("DynamoDB.PutItem", kind=SpanKind.CLIENT, attributes=_AWS) as span:
+                    if priced:
+                        botocore_hooks.request_hook(span, "dynamodb", "PutItem", _PUT)
+                    span.set_attribute("http.status_code", 200)
+                    if priced:
+                        botocore_hooks.response_hook(span, "dynamodb", "PutItem", _PUT_DONE)
+
+    return run
+
+
+_LLM = {
+    "gen_ai.operation.name": "chat",
+    "gen_ai.provider.name": "openai",
+    "gen_ai.request.model": "gpt-5-mini",
+    "server.address": "api.openai.com",
+}
+_LLM_DONE = {
+    "gen_ai.response.model": "gpt-5-mini-2025-08-07",
+    "gen_ai.response.id": "chatcmpl-1",
+    "gen_ai.response.finish_reasons": ("stop",),
+    "gen_ai.usage.input_tokens": 1_200,
+    "gen_ai.usage.cache_read.input_tokens": 1_024,
+    "gen_ai.usage.output_tokens": 300,
+}
+
+
+def _llm_span(side: Side) -> Run:
+    def run(count: int) -> None:
+        start = side.tracer.start_as_current_span
+        with start("request"):
+            for _ in range(count):
+                with start("chat gpt-5-mini", kind=SpanKind.CLIENT, attributes=_LLM) as span:
+                    span.set_attributes(_LLM_DONE)
+
+    return run
+
+
+_ITEMS = [{"id": number, "name": f"item {number}", "price": 9.5} for number in range(10)]
+
+
+def _patch_flask() -> Callable[[], None]:
+    from spancost.capture.flask import patch
+
+    return patch()
+
+
+def _flask_request(side: Side) -> Run:
+    from flask import Flask, jsonify
+    from opentelemetry.instrumentation.flask import FlaskInstrumentor
+    from werkzeug.test import EnvironBuilder
+
+    app = Flask("benchmark")
+
+    def items(group: int) -> Any:
+        return jsonify(group=group, items=_ITEMS)
+
+    app.add_url_rule("/groups/<int:group>/items", view_func=items)
+    FlaskInstrumentor.instrument_app(app, tracer_provider=side.provider)
+    environ = EnvironBuilder(path="/groups/7/items", environ_base={"REMOTE_ADDR": "203.0.113.9"}).get_environ()
+
+    def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
+        assert status == "200 OK"
+        return bytes
+
+    def run(count: int) -> None:
+        for _ in range(count):
+            body: Any = app({**environ, "wsgi.input": io.BytesIO()}, start_response)
+            for _chunk in body:
+                pass
+            body.close()
+
+    return run
+
+
+def _patch_asgi() -> Callable[[], None]:
+    from spancost.capture.asgi import patch
+
+    return patch()
+
+
+def _fastapi_request(side: Side) -> Run:
+    from fastapi import FastAPI
+    from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+
+    app = FastAPI()
+
+    async def items(group: int) -> dict[str, Any]:
+        return {"group": group, "items": _ITEMS}
+
+    app.add_api_route("/groups/{group}/items", items)
+    FastAPIInstrumentor.instrument_app(app, tracer_provider=side.provider)
+    scope: dict[str, Any] = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": "/groups/7/items",
+        "raw_path": b"/groups/7/items",
+        "query_string": b"",
+        "root_path": "",
+        "headers": [(b"host", b"shop.example"), (b"user-agent", b"benchmark")],
+        "client": ("203.0.113.9", 50_000),
+        "server": ("shop.example", 80),
+    }
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: dict[str, Any]) -> None:
+        assert message.get("status", 200) == 200
+
+    async def requests(count: int) -> None:
+        for _ in range(count):
+            await app(dict(scope), receive, send)  # type: ignore[arg-type]
+
+    loop = asyncio.new_event_loop()
+
+    def run(count: int) -> None:
+        work: Coroutine[Any, Any, None] = requests(count)
+        loop.run_until_complete(work)
+
+    side.on_close.append(loop.close)
+    return run
+
+
+CASES = (
+    Case("empty_span", _empty_span, 400),
+    Case("unpriced_span", _internal_span, 400, config=NO_RATE),
+    Case("internal_span_compute", _internal_span, 400),
+    Case("server_client_pair", _server_client_pair, 200, {names.EGRESS: 1, names.HTTP: 1}),
+    Case("botocore_span", _botocore_span, 300, {names.AWS: 1}),
+    Case("llm_span", _llm_span, 300, {names.LLM: 1}, scope="opentelemetry.instrumentation.genai.openai"),
+    Case(
+        "flask_request",
+        _flask_request,
+        100,
+        {names.EGRESS: 1},
+        patch=_patch_flask,
+        needs=("flask", "opentelemetry.instrumentation.flask"),
+    ),
+    Case(
+        "fastapi_request",
+        _fastapi_request,
+        60,
+        {names.EGRESS: 1},
+        patch=_patch_asgi,
+        needs=("fastapi", "opentelemetry.instrumentation.fastapi"),
+    ),
+)

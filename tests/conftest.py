@@ -1,0 +1,32 @@
+"""Every test starts without spancost settings, without a lease file, and without an engine of the process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+import spancost._install as spancost_install
+from spancost import attribution
+from spancost.capture import facts
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith(("SPANCOST_", "OTEL_")) or name.lower() == "prometheus_multiproc_dir":
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("SPANCOST_LEASE", "off")
+
+
+@pytest.fixture(autouse=True)
+def isolated_globals() -> Iterator[None]:
+    """What `install`, `attribute` and capture hooks keep per process is put back."""
+    engine = spancost_install._default  # pyright: ignore[reportPrivateUsage]
+    reports = (facts._late_report, facts._failure_report)  # pyright: ignore[reportPrivateUsage]
+    seen = attribution._Use.seen  # pyright: ignore[reportPrivateUsage]
+    yield
+    spancost_install._default = engine  # pyright: ignore[reportPrivateUsage]
+    attribution._Use.seen = seen  # pyright: ignore[reportPrivateUsage]
+    facts.connect(*reports)
