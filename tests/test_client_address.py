@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from ipaddress import ip_address
+
 import pytest
 
 from spancost.client_address import is_private_address
@@ -34,4 +36,18 @@ def test_global_addresses_are_public(address: str) -> None:
     ],
 )
 def test_everything_else_counts_as_private(address: object) -> None:
+    assert is_private_address(address)
+
+
+@pytest.mark.parametrize(
+    "rest", ["0.0.0", "0.0.1", "16.0.1", "51.100.1", "64.0.1", "168.1.2", "254.3.4", "255.255.255"]
+)
+def test_the_short_way_for_usual_addresses_agrees_with_ipaddress(rest: str) -> None:
+    for first in range(256):
+        address = f"{first}.{rest}"
+        assert is_private_address(address) == (not ip_address(address).is_global), address
+
+
+@pytest.mark.parametrize("address", ["8.8.8.08", "8.8.8", "8.8.8.8.8", "8.8.8.256", "8.8.8.8\n", " 8.8.8.8", "٨.8.8.8"])
+def test_what_only_looks_like_an_address_counts_as_private(address: str) -> None:
     assert is_private_address(address)

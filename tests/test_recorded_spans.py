@@ -32,7 +32,9 @@ _MESSAGE_USD = _mtok("3", 50) + _mtok("0.3", 2000) + _mtok("3.75", 100) + _mtok(
 
 
 def test_hand_written_rates_are_those_of_genai_prices() -> None:
-    chat = calc_price(Usage(input_tokens=1200, cache_read_tokens=1024, output_tokens=250), "gpt-5-mini", provider_id="openai")
+    chat = calc_price(
+        Usage(input_tokens=1200, cache_read_tokens=1024, output_tokens=250), "gpt-5-mini", provider_id="openai"
+    )
     assert chat.total_price == _CHAT_USD
     plain = calc_price(Usage(input_tokens=1200, output_tokens=250), "gpt-5-mini", provider_id="openai")
     assert plain.total_price == _CHAT_WITHOUT_CACHE_USD
@@ -139,7 +141,9 @@ def test_botocore_spans_are_charged_by_units_through_the_sdk() -> None:
         if expected is None:
             assert [_known(span) for _, span in pairs] == [("unpriced", "unknown_service")] * len(pairs), scenario
         else:
-            assert [_direct_usd(span) for _, span in pairs] == [pytest.approx(usd, rel=1e-12) for usd in expected], scenario
+            assert [_direct_usd(span) for _, span in pairs] == [pytest.approx(usd, rel=1e-12) for usd in expected], (
+                scenario
+            )
 
 
 @pytest.mark.parametrize("file", _HTTP_CLIENTS)
@@ -168,5 +172,7 @@ def test_server_span_is_charged_for_the_bytes_it_shows_and_its_inner_spans_for_n
 
 
 def test_every_recorded_file_is_covered_here() -> None:
-    others = {name for name in _FILES if name.split(".")[0] in ("genai_openai", "openai_v2", "genai_anthropic", "botocore")}
+    others = {
+        name for name in _FILES if name.split(".")[0] in ("genai_openai", "openai_v2", "genai_anthropic", "botocore")
+    }
     assert others | set(_HTTP_CLIENTS) | set(_SERVERS) == set(_FILES)

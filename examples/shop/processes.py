@@ -68,6 +68,7 @@ class ServerProcess:
         self.name = name
         self.log = log
         self._stop_signal = stop_signal
+        self._asked_to_stop = False
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as output:
             try:
@@ -123,8 +124,12 @@ class ServerProcess:
         raise StackError(f"{self.name} did not answer {url} within {deadline_s:g} s\n{self._log_end()}")
 
     def ask_to_stop(self) -> None:
-        """Send its stop signal and return at once, so that several servers can stop side by side."""
-        if self.running:
+        """Send its stop signal and return at once, so that several servers can stop side by side.
+
+        Only once: a second signal makes servers give up on a graceful end.
+        """
+        if self.running and not self._asked_to_stop:
+            self._asked_to_stop = True
             self._process.send_signal(self._stop_signal)
 
     def stop(self, *, timeout_s: float = 15.0) -> int:

@@ -95,8 +95,12 @@ def _on_sigterm(signum: int, _frame: FrameType | None) -> None:
 def _flush() -> None:
     from opentelemetry import trace
 
-    from spancost._install import shutdown
+    from spancost._install import current_engine, flush, shutdown
 
+    engine = current_engine()
+    if engine is not None and engine.tree is not None:
+        engine.leave()
+    flush(_EXIT_TIMEOUT_S)
     shutdown(_EXIT_TIMEOUT_S)
     force_flush = getattr(trace.get_tracer_provider(), "force_flush", None)
     if force_flush is not None:

@@ -16,6 +16,7 @@ from opentelemetry import trace
 from spancost import names
 from spancost._guard import logger
 from spancost.config import ASSUMED_COMPUTE, ASSUMED_REGION, Config, load_config
+from spancost.capture.instrumentors import hook_instrumentors
 from spancost.engine import CostEngine, MeterSet
 from spancost.errors import SpancostError
 from spancost.meters.aws import AwsMeter
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
 
 _VENDORS: Final = ("aws", "gcp", "azure")
+_AWS_LIBRARIES: Final = frozenset({"aiobotocore", "botocore"})
 _CONSTANT_LABELS: Final = (
     "service.name",
     "deployment.environment.name",
@@ -73,7 +75,6 @@ def install(
     """
     from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
 
-    from spancost.capture.instrumentors import hook_instrumentors
     from spancost.processor import CostSpanProcessor
     from spancost.sampler import meter_all
 
@@ -86,17 +87,15 @@ def install(
         )
     with _lock:
         engine = default_engine(config)
-        if provider in _installed:
+        if provider in _installed or not engine.config.enabled:
             return engine
         _installed.add(provider)
         if meter_provider is not None:
-            _attach_meter_provider(engine, meter_provider)
+            engine.upkeep.insert(0, lambda: _attach_meter_provider(engine, meter_provider))
         provider.add_span_processor(CostSpanProcessor(engine))
         engine.sampled_only = not (engine.config.meter_all and meter_all(provider))
         if engine.sampled_only:
             logger.info("only sampled spans are metered: SPANCOST_METER_ALL is off or the sampler cannot be wrapped")
-        hook_instrumentors()
-        _attach_what_is_there(engine)
     return engine
 
 
@@ -108,6 +107,8 @@ def default_engine(config: Config | None = None) -> CostEngine:
             _default = build_engine(load_config() if config is None else config)
             _default.sampled_only = True  # until `install` has wrapped the sampler
             _default.connect()
+            if _default.config.enabled:
+                hook_instrumentors()
             import atexit
 
             # Registered last, so it runs before the providers' own: their last export then shows every series in full.
@@ -145,11 +146,8 @@ def _at_exit() -> None:
     engine = _default
     if engine is None or engine.tree is None:
         return
-    for sink in engine.sinks:
-        if isinstance(sink, MetricTotals):
-            sink.release_for_good()
     try:
-        engine.publish(final=True)
+        engine.leave()
     except Exception:
         engine.errors.caught("exit")
 
@@ -209,11 +207,14 @@ def _meters(
         provider = pricing.rate.provider if pricing.rate is not None else ""
     if provider not in _VENDORS:
         provider = next((vendor for vendor in _VENDORS if region in book.regions(vendor)), "")
+    aws = AwsMeter(book, region)
+    if not _AWS_LIBRARIES.isdisjoint(sys.modules):
+        aws.load()
     clients = "private" if config.egress_clients == "private" else "internet"
     return MeterSet(
         pricing,
         llm,
-        AwsMeter(book, region),
+        aws,
         EgressMeter(book, provider, region, clients, assumed_region=region_assumed),
         rules,
     )
@@ -306,8 +307,6 @@ def _attach_prometheus(engine: CostEngine) -> None:
 
     labels = constant_labels(engine.resource)
     multiprocess = any(os.environ.get(name) for name in _MULTIPROC)
-    if engine.tree is None:
-        return  # labels and worker are known with the first span
     if multiprocess:
         engine.add_sink(MultiprocessMetrics(engine, _totals_of(engine), labels))
     else:

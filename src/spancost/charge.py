@@ -7,9 +7,9 @@ of it. A `SpanView` is what a meter sees of a span, live or stored.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from spancost import names
 
@@ -104,6 +104,10 @@ class Charge(NamedTuple):
     """What it costs you. 0.0 where `line.status` is free, duplicate or unpriced."""
     list_usd: float
     """List price, first paid tier, before free tiers and overrides."""
+
+
+LLM_SPAN: Final[Sequence[Charge]] = []
+"""What measuring an LLM span yields at first: no charges yet. Compared by identity."""
 
 
 class SpanView(NamedTuple):

@@ -6,6 +6,7 @@ or AWS call. Sibling spans, spans in other traces and back-dated spans are not m
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -50,10 +51,15 @@ def _same_call(outer: Mapping[str, Any], inner: LlmUsage) -> bool:
 _MODEL_KEYS = ("gen_ai.response.model", "gen_ai.request.model", "llm.model_name")
 
 
+_QUALIFIER = re.compile(r"$|[-@:](\d{3}|v\d|latest|preview|exp)")
+"""What may follow a model's name and leave it the same model: a date, a version, a channel."""
+
+
 def _same_model(one: str, other: str) -> bool:
     """Equal, or one is the dated or qualified name of the other."""
     one, other = one.rpartition("/")[2].lower(), other.rpartition("/")[2].lower()
-    return one.startswith(other) or other.startswith(one)
+    short, long = sorted((one, other), key=len)
+    return long.startswith(short) and _QUALIFIER.match(long, len(short)) is not None
 
 
 def _is_silent_llm(span: Any) -> bool:
@@ -71,11 +77,25 @@ def settled(scope: str, own: LlmUsage, held: Sequence[HeldUsage], start_ns: int)
     Returns:
         One (usage, start) per real call; the first is the outer span's own.
     """
+    return _matched([(own, start_ns)], _chains(held))
+
+
+def orphaned(held: Sequence[HeldUsage]) -> list[tuple[LlmUsage, int]]:
+    """Match held usage among itself, for an outer span that never ends; returns one (usage, start) per real call."""
+    first, *others = _chains(held)
+    return _matched([(item.usage, item.start_ns) for item in first], others)
+
+
+def _chains(held: Sequence[HeldUsage]) -> list[list[HeldUsage]]:
+    """Group by scope: spans of one scope are never duplicates of each other."""
     chains: dict[str, list[HeldUsage]] = {}
     for item in held:
         chains.setdefault(item.scope, []).append(item)
-    calls: list[tuple[LlmUsage, int]] = [(own, start_ns)]
-    for chain in chains.values():
+    return list(chains.values())
+
+
+def _matched(calls: list[tuple[LlmUsage, int]], chains: list[list[HeldUsage]]) -> list[tuple[LlmUsage, int]]:
+    for chain in chains:
         unmatched: list[HeldUsage] = []
         free = list(range(len(calls)))
         for item in chain:

@@ -20,14 +20,21 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from spancost import names
 from spancost._guard import ErrorLog, logger
-from spancost.attribution import ATTRIBUTION_ATTRIBUTES, entry_labels, filled, from_attributes, routeless_labels
+from spancost.attribution import (
+    ATTRIBUTION_ATTRIBUTES,
+    entry_labels,
+    filled,
+    from_attributes,
+    routeless_labels,
+    shared_labels,
+)
 from spancost.capture import facts as capture_facts
-from spancost.charge import INTERNAL, SERVER, Charge, PriceLine, SpanView, price_line
-from spancost.duplicates import host_of_call, is_transport, outermost_llm_span, settled
+from spancost.charge import INTERNAL, LLM_SPAN, SERVER, Charge, PriceLine, SpanView, price_line
+from spancost.duplicates import host_of_call, is_transport, orphaned, outermost_llm_span, settled
 from spancost.lease import POLL_S, Lease, LeaseUnavailableError
 from spancost.meters.llm import is_llm, operation_of, read_usage
 from spancost.nodes import NOBODY, HeldUsage, LocalRoot, SpanNode, Waiting
-from spancost.span_attributes import mapping_of
+from spancost.span_attributes import kind_of, mapping_of, status_code_of
 from spancost.tree import Tree
 from spancost.window import (
     ENTRY,
@@ -180,6 +187,8 @@ class CostEngine:
     def _init_state(self) -> None:
         """Everything that a forked child must not inherit."""
         self.lock = threading.RLock()
+        self._ready_lock = threading.RLock()
+        self._is_ready = False
         self.busy = False
         self.deferred: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self.epoch = os.getpid()
@@ -196,6 +205,8 @@ class CostEngine:
         self._trace_floor = 0.0
         self._publish_lock = threading.Lock()
         self._publisher: int | None = None
+        self._flushing: set[int] = set()
+        """Threads inside `flush`: a signal handler on one of them must not enter the exporters again."""
         self._held_for_fork = False
         self._unwritten: dict[str, deque[Batch]] = {sink.name: deque() for sink in self.sinks}
         self._lease: Lease | None = None
@@ -207,6 +218,7 @@ class CostEngine:
         self._thread: threading.Thread | None = None
         self._wake = threading.Event()
         self._stopped = False
+        self._leaving = False
         for queue in self.request_queues:
             queue.clear()
 
@@ -221,15 +233,25 @@ class CostEngine:
         self._unwritten[sink.name] = deque()
         self.sinks.append(sink)
 
-    def begin(self, now: float, resource: Mapping[str, Any]) -> Tree:
+    def get_ready(self, resource: Mapping[str, Any]) -> None:
+        """Before the first span of a process: settle region and machine, attach to metrics; without the lock.
+
+        Not earlier: a server that only forks would export metrics of its own, and OpenTelemetry's reader does not
+        survive a fork in the middle of that.
+        """
+        with self._ready_lock:
+            if self._is_ready:
+                return
+            self.resource = resource
+            if self.prepare is not None:
+                prepare, self.prepare = self.prepare, None
+                self._guarded("prepare", lambda: prepare(resource))
+            for call in self.upkeep:
+                self._guarded("upkeep", call)
+            self._is_ready = True
+
+    def begin(self, now: float) -> Tree:
         """Start the compute clock and the background thread with the first span; called under the lock."""
-        self.resource = resource
-        if self.prepare is not None:
-            prepare, self.prepare = self.prepare, None
-            try:
-                prepare(resource)
-            except Exception:
-                self.errors.caught("prepare")
         share = self.config.compute_share
         tree = self.tree = Tree(now, share=1.0 if share is None else share, idle_after_s=self.config.idle_after_s)
         self._started_s = now
@@ -314,7 +336,7 @@ class CostEngine:
     @property
     def compute_line(self) -> PriceLine:
         """The price line of compute as it is known now."""
-        return self.meters.compute.line(share_estimated=self._share_estimated)
+        return self.meters.compute.lines[self._share_estimated]
 
     def load_llm_prices(self) -> None:
         """Import token prices before the lock is taken; once per process, unless the background thread did."""
@@ -355,7 +377,7 @@ class CostEngine:
 
         LLM spans are only marked here (`node.call_host`): whether they are charged depends on the spans around.
         """
-        kind = span.kind.value
+        kind = kind_of(span)
         meters = self.meters
         meter: Meter | None
         if kind == SERVER:
@@ -366,20 +388,20 @@ class CostEngine:
         elif is_llm(attributes):
             if operation_of(attributes):
                 node.call_host = host_of_call(attributes)
-            return ()
+            return LLM_SPAN
         elif kind != INTERNAL and ("http.request.method" in attributes or "http.method" in attributes):
             place, meter = names.HTTP, meters.http
         else:
             return ()
-        if meter is None:
-            return ()
+        charges: Sequence[Charge] = ()
         try:
-            if place == names.HTTP and is_transport(node, host_of_http(attributes)):
-                return ()
-            return meter.measure(view_of(span, node, attributes, end_ns))
+            if meter is not None and not (place == names.HTTP and is_transport(node, host_of_http(attributes))):
+                charges = meter.measure(view_of(span, node, attributes, end_ns))
         except Exception:
             self.errors.caught(f"meter.{place}")
             return (_meter_error(place),)
+        # Inference servers report their own LLM calls as SERVER spans.
+        return LLM_SPAN if not charges and is_llm(attributes) else charges
 
     def measure_llm(self, span: Span, node: SpanNode, attributes: Mapping[str, Any], end_ns: int) -> Sequence[Charge]:
         """Charge an LLM span, or leave its usage with the outer span of the same call."""
@@ -395,6 +417,9 @@ class CostEngine:
             if outer is not None:
                 if outer.held is None:
                     outer.held = []
+                    root = outer.root
+                    if isinstance(root, LocalRoot):
+                        root.holders = [*(root.holders or ()), outer]
                 outer.held.append(HeldUsage(view.scope, usage, view.start_ns))
                 outer.held.extend(node.held or ())
                 node.held = None
@@ -463,27 +488,43 @@ class CostEngine:
             self._book_all(root, charges, attribution, minute, INNER)
 
     def book_entry(
-        self, root: LocalRoot, span: Span, seconds: float, charges: Sequence[Charge], minute: int, failed: bool
+        self,
+        root: LocalRoot,
+        span: Span,
+        seconds: float,
+        charges: Sequence[Charge],
+        minute: int,
+        failed: bool,
+        attributes: Mapping[str, Any],
     ) -> tuple[float, EntryLabels, Attribution]:
         """Book the end of a local root's own span and everything that waited for it.
 
         Returns:
             The root's total in USD, its labels and its attribution.
         """
-        attributes = mapping_of(span)
         labels = root.labels
         if labels is None:
-            labels = entry_labels(span.name, root.kind, attributes) or routeless_labels(attributes)
+            # A root without attributes is called by its name, whatever its kind.
+            labels = (
+                (entry_labels(span.name, root.kind, attributes) or routeless_labels(attributes))
+                if attributes
+                else shared_labels("", "", span.name)
+            )
             root.labels = labels
-        attribution = self.attribution_of_root(root, attributes)
-        root.attribution = attribution
+        if attributes:
+            root.attribution = self.attribution_of_root(root, attributes)
+        attribution = root.attribution
         components = root.components
         usd_per_s = self.meters.compute.usd_per_s
         if usd_per_s is not None:
             components[names.COMPUTE] = components.get(names.COMPUTE, 0.0) + seconds * usd_per_s
-        if charges:
-            self._book_all(root, charges, None, minute, ENTRY)
-        sums = self._entry_sums(minute, labels, attribution)
+        count = 1
+        for charge in charges:
+            component = charge.line.component
+            components[component] = components.get(component, 0.0) + charge.usd
+            self._book(minute, charge, labels, attribution, ENTRY, count)
+            count = 0  # as in `_book_all`
+        sums = self._entries.get((minute, labels, attribution)) or self._entry_sums(minute, labels, attribution)
         sums.entry_s += seconds
         sums.entry_count += 1
         sums.inner_s += root.inner_s
@@ -548,10 +589,14 @@ class CostEngine:
         except Exception:
             self.errors.caught("meter.egress")
             return
-        root = node.root
-        if not isinstance(root, LocalRoot):
+        root = getattr(node, "root", None)
+        if not isinstance(root, LocalRoot) or root.epoch != self.epoch:
             return
-        self._alone(self._book_all, root, charges, None, end_ns // _MINUTE_NS, LATE_ENTRY)
+        self._alone(self._book_late, root, charges, end_ns // _MINUTE_NS)
+
+    def _book_late(self, root: LocalRoot, charges: Sequence[Charge], minute: int) -> None:
+        # Late is what the local root's exported total lacks: while that one is open, a charge below it is not.
+        self._book_all(root, charges, None, minute, LATE_ENTRY if root.span is None else INNER)
 
     def book_unattributed(self, charges: Sequence[Charge]) -> None:
         """Charge usage that belongs to no span."""
@@ -561,7 +606,7 @@ class CostEngine:
 
     def attribution_of_root(self, root: LocalRoot, attributes: Mapping[str, Any]) -> Attribution:
         """Return the root's attribution as its span and `attribute()` have it now."""
-        if ATTRIBUTION_ATTRIBUTES.isdisjoint(attributes):
+        if not attributes or attributes.keys().isdisjoint(ATTRIBUTION_ATTRIBUTES):
             return root.attribution
         return filled(from_attributes(attributes), root.attribution)
 
@@ -569,7 +614,7 @@ class CostEngine:
         """Return a span's own attribution, or None if it follows its local root."""
         tags = node.tags
         own = None if tags is None else tags.attribution
-        if attributes and not ATTRIBUTION_ATTRIBUTES.isdisjoint(attributes):
+        if attributes and not attributes.keys().isdisjoint(ATTRIBUTION_ATTRIBUTES):
             own = filled(from_attributes(attributes), own or NOBODY)
         if own is None or own == NOBODY:
             return None
@@ -718,9 +763,18 @@ class CostEngine:
                 self.evicted_usd[component] = self.evicted_usd.get(component, 0.0) + usd
             root.span = None
             root.trail = None
-        sums = self._entry_sums(time.time_ns() // _MINUTE_NS, root.labels or _NO_LABELS, root.attribution)
+        minute = time.time_ns() // _MINUTE_NS
+        sums = self._entry_sums(minute, root.labels or _NO_LABELS, root.attribution)
         sums.late_s += seconds
         sums.late_count += 1
+        for holder in root.holders or ():
+            if holder.held and self.meters.llm is not None:
+                holder.span = None  # its call is charged here; should it end one day, it is not charged again
+                held, holder.held = holder.held, None
+                for usage, start_ns in orphaned(held):
+                    charges = self.meters.llm.charges_of(usage, start_ns)
+                    self._book_all(root, charges, self.attribution_of(holder, {}), minute, LATE_INNER)
+        root.holders = None
 
     # --- publishing ---------------------------------------------------------------------------------
 
@@ -779,7 +833,7 @@ class CostEngine:
         if lease is None:
             return
         try:
-            lease.settle(leave=self._stopped)
+            lease.settle(leave=self._leaving)
         except LeaseUnavailableError as error:
             self.errors.log_once("lease", "lease file: %s", error)
             return
@@ -906,22 +960,44 @@ class CostEngine:
             if self.busy:
                 self._wake.set()
                 return False  # called from a signal handler inside one of our hooks
-        ok = self.publish(final=True, timeout_s=timeout_s)
-        for push in self.on_flush:
-            try:
-                ok = push(max(0.0, deadline - time.monotonic())) and ok
-            except Exception:
-                self.errors.caught("flush")
-                ok = False
+        thread = threading.get_ident()
+        if thread in self._flushing:
+            return False
+        self._flushing.add(thread)
+        try:
+            ok = self.publish(final=True, timeout_s=timeout_s)
+            for push in self.on_flush:
+                try:
+                    ok = push(max(0.0, deadline - time.monotonic())) and ok
+                except Exception:
+                    self.errors.caught("flush")
+                    ok = False
+        finally:
+            self._flushing.discard(thread)
         return ok and time.monotonic() <= deadline
 
+    def leave(self) -> bool:
+        """Publish for the last time before the process ends: nothing is held back, and the machine's share is given up.
+
+        What is charged later still reaches the sinks with `shutdown`.
+        """
+        self._leaving = True
+        for sink in self.sinks:
+            release = getattr(sink, "release_for_good", None)
+            if release is not None:
+                self._guarded(f"sink.{sink.name}", release)
+        return self.publish(final=True)
+
     def shutdown(self, timeout_s: float = 10.0) -> bool:
-        """Flush, give the machine's share back, and stop the background thread."""
+        """Publish everything and stop the background thread.
+
+        A MeterProvider is not pushed: it exports on its own shutdown, and a dead endpoint must not delay the end twice.
+        """
         if self._stopped:
             return True
         self._stopped = True
         self._wake.set()
-        ok = self.flush(timeout_s)
+        ok = self.leave() if self.tree is not None else self.publish(final=True, timeout_s=timeout_s)
         for sink in self.sinks:
             self._guarded(f"sink.{sink.name}", sink.close)
         return ok
@@ -971,13 +1047,13 @@ def view_of(span: Span, node: SpanNode, attributes: Mapping[str, Any], end_ns: i
     scope = span.instrumentation_scope
     return SpanView(
         span.name,
-        span.kind.value,
+        kind_of(span),
         "" if scope is None else scope.name,
         attributes,
         span.start_time or 0,
         end_ns,
         node.facts or {},
-        span.status.status_code.value == 2,
+        status_code_of(span) == 2,
     )
 
 

@@ -49,7 +49,7 @@ class MissingExtraError(SpancostError):
 def suggest(value: str, choices: Iterable[str], *, limit: int = 12) -> str:
     """Say which choices there are, nearest first: `did you mean 'a'? one of a, b, c`."""
     names = sorted(choices)
-    near = get_close_matches(value, names, n=3, cutoff=0.6)
+    near = get_close_matches(value, names, n=3, cutoff=0.6) or [name for name in names if value and value in name][:3]
     shown = ", ".join(names[:limit]) + (f", ... ({len(names)} in all)" if len(names) > limit else "")
     hint = f"did you mean {', '.join(repr(name) for name in near)}? " if near else ""
     return f"{hint}one of {shown}"

@@ -107,8 +107,10 @@ class Lease:
                 rows.append(mine)
             until = now
             if leave:
-                # What the notice still brings belongs to this process, which will not be there: it is idle.
-                until = mine["until"] = max(mine["from"], _next_change(rows, now))
+                # What the notice still brings belongs to this process, which will not be there: it is idle. The
+                # last one to leave owes nobody a notice.
+                alone = not any(row["until"] is None for row in rows if row is not mine)
+                until = mine["until"] = max(mine["from"], _next_change(rows, now, notice_s=0.0 if alone else NOTICE_S))
                 self._left = True
             self.entitled_s += _entitlement(rows, mine, self._settled_at, until)
             self._settled_at = until
@@ -124,12 +126,12 @@ class Lease:
         self.plan = [(moment, _share(rows, mine, moment)) for moment in moments]
 
 
-def _next_change(rows: list[dict[str, Any]], now: float) -> float:
+def _next_change(rows: list[dict[str, Any]], now: float, *, notice_s: float = NOTICE_S) -> float:
     """Return when a change written now takes effect.
 
     Never before the end of a member that has left: it has worked out its last share already.
     """
-    return max([now + NOTICE_S, *(row["until"] for row in rows if row["until"] is not None)])
+    return max([now + notice_s, *(row["until"] for row in rows if row["until"] is not None)])
 
 
 def _edges(rows: list[dict[str, Any]]) -> list[float]:

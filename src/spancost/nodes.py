@@ -65,6 +65,7 @@ class LocalRoot(Root):
         "attribution",
         "components",
         "epoch",
+        "holders",
         "inner_count",
         "inner_s",
         "kind",
@@ -96,6 +97,8 @@ class LocalRoot(Root):
         self.inner_s = 0.0
         """Instance-seconds of ended inner spans that follow the root's own attribution, not yet booked."""
         self.inner_count = 0
+        self.holders: list[SpanNode] | None = None
+        """Open LLM spans that hold usage of inner ones."""
         self.waiting: list[Waiting] | None = None
         """Charges that wait for the route."""
         self.touched_at = 0.0

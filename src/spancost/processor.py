@@ -13,18 +13,16 @@ from opentelemetry.trace import INVALID_SPAN, StatusCode, set_span_in_context
 from spancost import names
 from spancost.attribution import ATTRIBUTION_KEY
 from spancost.capture.facts import NODE_ATTRIBUTE
-from spancost.charge import Charge
-from spancost.meters.llm import is_llm
+from spancost.charge import LLM_SPAN, Charge
 from spancost.nodes import LocalRoot, SpanNode
 from spancost.span_attributes import (
     END_PATCH,
-    PUBLIC,
+    MAPPING,
     choose_technique,
     kind_of,
     mapping_of,
     patch_end,
     unpatch_end,
-    write_mapping,
     write_public,
 )
 from spancost.window import KeptNode
@@ -67,9 +65,9 @@ class CostSpanProcessor(SpanProcessor):
             engine = default_engine()
         self._engine = engine
         technique = choose_technique()
-        self._write = write_public if technique == PUBLIC else write_mapping
+        self._in_place = technique == MAPPING
+        """Values are written straight into the mapping behind the attributes; else collected, then `write_public`."""
         if technique == END_PATCH:
-            self._write = write_public
             patch_end(self._ending)
 
     @property
@@ -81,12 +79,14 @@ class CostSpanProcessor(SpanProcessor):
         """Link the span into the cost tree."""
         engine = self._engine
         try:
-            if NODE_ATTRIBUTE in span.__dict__:
+            if getattr(span, NODE_ATTRIBUTE, None) is not None:
                 return
             context = get_current() if parent_context is None else parent_context
-            parent: SpanNode | None = getattr(context.get(_SPAN_KEY), NODE_ATTRIBUTE, None)
+            parent: Any = getattr(context.get(_SPAN_KEY), NODE_ATTRIBUTE, None)
             node = SpanNode(span, cast("Tags | None", context.get(ATTRIBUTION_KEY)))
             span._spancost_node = node  # type: ignore[attr-defined]
+            if engine.tree is None:
+                engine.get_ready(span.resource.attributes)
             now = engine.monotonic()
             with engine.lock:
                 if engine.busy:
@@ -117,7 +117,7 @@ class CostSpanProcessor(SpanProcessor):
 
     def _start_root(self, node: SpanNode, span: Span, now: float) -> None:
         engine = self._engine
-        tree = engine.tree or engine.begin(now, span.resource.attributes)
+        tree = engine.tree or engine.begin(now)
         root = LocalRoot(span, engine.epoch, kind_of(span))
         tags = node.tags
         if tags is not None:
@@ -127,25 +127,25 @@ class CostSpanProcessor(SpanProcessor):
             root.trace_id = span.get_span_context().trace_id
         tree.start_root(root, node, now)
 
-    def _on_ending(self, span: Span) -> None:
-        self._end(span, span.end_time or 0)
-
     def _ending(self, span: Span, end_time: int | None) -> None:
         """Entry of the `end_patch` technique."""
-        self._end(span, end_time if end_time is not None else time.time_ns())
+        self._on_ending(span, end_time if end_time is not None else time.time_ns())
 
-    def _end(self, span: Span, end_ns: int) -> None:
+    def _on_ending(self, span: Span, end_ns: int | None = None) -> None:
+        """Price the span, which is frozen but not yet exported."""
         engine = self._engine
         try:
-            node = getattr(span, NODE_ATTRIBUTE, None)
+            node: SpanNode | None = getattr(span, NODE_ATTRIBUTE, None)
             if node is None or node.span is None:
                 return
+            if end_ns is None:
+                end_ns = span.end_time or 0
             attributes = mapping_of(span)
             charges = _ENDED
             is_llm_span = False
             if attributes:
                 charges = engine.measure(span, node, attributes, end_ns)
-                is_llm_span = not charges and is_llm(attributes)
+                is_llm_span = charges is LLM_SPAN
                 if is_llm_span and engine.meters.llm is not None:
                     engine.load_llm_prices()
             now = engine.monotonic()
@@ -176,12 +176,12 @@ class CostSpanProcessor(SpanProcessor):
         """Close the node, book its cost and write its attributes; under the lock."""
         engine = self._engine
         root = node.root
-        if not isinstance(root, LocalRoot) or root.epoch != engine.epoch or engine.tree is None:
+        tree = engine.tree
+        if not isinstance(root, LocalRoot) or root.epoch != engine.epoch or tree is None:
             node.span = None
             return
         if is_llm_span:
             charges = engine.measure_llm(span, node, attributes, end_ns)
-        tree = engine.tree
         seconds = tree.end(node, now)
         usd_per_s = engine.meters.compute.usd_per_s
         direct = 0.0 if usd_per_s is None else seconds * usd_per_s
@@ -190,46 +190,55 @@ class CostSpanProcessor(SpanProcessor):
         node.direct_usd += direct
         node.span = None
         minute = end_ns // _MINUTE_NS
-        total = tree.roll_up(node)
-        values: dict[str, Any]
+        # Collecting the values first would cost a dict and a copy for every span.
+        values = cast("dict[str, Any]", attributes) if self._in_place else {}
         if root.span is span:
             failed = span.status.status_code is _ERROR
-            total, labels, attribution = engine.book_entry(root, span, seconds, charges, minute, failed)
-            values = {names.TOTAL_USD: total, names.TOTAL_NANO_USD: round(total * 1e9)}
+            total, labels, attribution = engine.book_entry(root, span, seconds, charges, minute, failed, attributes)
+            values[names.TOTAL_USD] = total
+            values[names.TOTAL_NANO_USD] = round(total * 1e9)
             for component, usd in root.components.items():
                 values[names.COMPONENT_USD[component]] = usd
-            self._describe(values, node, charges, usd_per_s is not None)
+            if charges:
+                self._describe(values, node, charges, usd_per_s is not None)
+            else:
+                self._describe_compute(values, node, usd_per_s is not None)
             if root.trail is not None:
                 self._leave_trail(root, span, node, charges, total, seconds, end_ns)
                 engine.keep(root, labels, attribution, total, end_ns)
                 root.trail = None
         else:
-            attribution = engine.attribution_of(node, attributes)
+            total = tree.roll_up(node)
+            attribution = None if node.tags is None and not attributes else engine.attribution_of(node, attributes)
             engine.book_inner(root, seconds, charges, attribution, minute, now)
             if usd_per_s is None and not charges and not node.below_usd:
                 return
-            values = {names.TOTAL_USD: total}
-            self._describe(values, node, charges, usd_per_s is not None)
+            values[names.TOTAL_USD] = total
+            if charges:
+                self._describe(values, node, charges, usd_per_s is not None)
+            else:
+                self._describe_compute(values, node, usd_per_s is not None)
             if root.trail is not None:
                 self._leave_trail(root, span, node, charges, total, seconds, end_ns)
-        self._write(span, values)
+        if values is not attributes:
+            write_public(span, values)
+
+    def _describe_compute(self, values: dict[str, Any], node: SpanNode, has_rate: bool) -> None:
+        """Add direct cost, status and source to the attributes of an ending span that has nothing but compute."""
+        line = self._engine.compute_line
+        values[names.DIRECT_USD] = node.direct_usd
+        values[names.STATUS] = line.status
+        if has_rate:
+            values[names.SOURCE] = line.source
+            if line.basis:
+                values[names.BASIS] = line.basis
+        elif line.reason:
+            values[names.REASON] = line.reason
 
     def _describe(self, values: dict[str, Any], node: SpanNode, charges: Sequence[Charge], has_rate: bool) -> None:
         """Add direct cost, status and source to the attributes of an ending span."""
-        line = self._engine.compute_line
-        if not charges:
-            values[names.DIRECT_USD] = node.direct_usd
-            values[names.STATUS] = line.status
-            if has_rate:
-                values[names.SOURCE] = line.source
-                if line.basis:
-                    values[names.BASIS] = line.basis
-            elif line.reason:
-                values[names.REASON] = line.reason
-            return
-        worst = charges[0].line
-        spent = 0.0
-        for charge in charges:
+        worst, _, spent, _ = charges[0]
+        for charge in charges[1:]:
             spent += charge.usd
             if _RANK[charge.line.status] > _RANK[worst.status]:
                 worst = charge.line

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Decision, Sampler, SamplingResult
 from opentelemetry.trace import Link, SpanKind, TraceState
 from opentelemetry.util.types import Attributes
+
+_DROP: Final = Decision.DROP  # looking a member up in its enumeration takes longer than the test
 
 
 class MeterAll(Sampler):
@@ -38,7 +40,7 @@ class MeterAll(Sampler):
     ) -> SamplingResult:
         """Return the wrapped sampler's decision, with `DROP` replaced."""
         result = self.root.should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
-        if result.decision is Decision.DROP:
+        if result.decision is _DROP:
             return SamplingResult(Decision.RECORD_ONLY, attributes, result.trace_state)
         return result
 

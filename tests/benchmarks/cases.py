@@ -67,7 +67,7 @@ _SERVER = {
     "server.address": "shop.example",
     "server.port": 80,
     "url.path": "/items/7",
-    "client.address": "203.0.113.9",
+    "client.address": "93.184.216.34",
     "client.port": 50_000,
     "user_agent.original": "benchmark",
     "network.protocol.version": "1.1",
@@ -173,8 +173,9 @@ def _flask_request(side: Side) -> Run:
         return jsonify(group=group, items=_ITEMS)
 
     app.add_url_rule("/groups/<int:group>/items", view_func=items)
-    FlaskInstrumentor.instrument_app(app, tracer_provider=side.provider)
-    environ = EnvironBuilder(path="/groups/7/items", environ_base={"REMOTE_ADDR": "203.0.113.9"}).get_environ()
+    instrumentor: Any = FlaskInstrumentor
+    instrumentor.instrument_app(app, tracer_provider=side.provider)
+    environ = EnvironBuilder(path="/groups/7/items", environ_base={"REMOTE_ADDR": "93.184.216.34"}).get_environ()
 
     def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
         assert status == "200 OK"
@@ -218,7 +219,7 @@ def _fastapi_request(side: Side) -> Run:
         "query_string": b"",
         "root_path": "",
         "headers": [(b"host", b"shop.example"), (b"user-agent", b"benchmark")],
-        "client": ("203.0.113.9", 50_000),
+        "client": ("93.184.216.34", 50_000),
         "server": ("shop.example", 80),
     }
 

@@ -98,7 +98,8 @@ class Side:
             expected: Calls charged by one operation, by component other than compute.
         """
         assert self.engine is not None
-        self.exporter.kept = spans = []
+        spans: list[ReadableSpan] = []
+        self.exporter.kept = spans
         self.prepare()
         run(count)
         self.settle()

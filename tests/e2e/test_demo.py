@@ -163,5 +163,7 @@ def test_nothing_is_left_running(run: _Run) -> None:
 def test_apps_import_nothing_of_spancost_but_attribute() -> None:
     shop = Path(sys.modules[Stack.__module__].__file__ or "").parent
     for app in ("storefront.py", "assistant.py", "office.py", "office_settings.py"):
-        imports = [line.strip() for line in (shop / app).read_text().splitlines() if "import" in line and "spancost" in line]
+        imports = [
+            line.strip() for line in (shop / app).read_text().splitlines() if "import" in line and "spancost" in line
+        ]
         assert set(imports) <= {"from spancost import attribute"}, app

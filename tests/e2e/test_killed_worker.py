@@ -19,9 +19,11 @@ from tests.e2e.zero_code import LLM_CALL_USD, Books, Program, wait_until
 
 pytestmark = pytest.mark.e2e
 
-_FLUSH_S = 1.0
+_FLUSH_S = 0.5
 _GRACE_S = 1.0
 """For the flush itself, on a busy machine."""
+_FLUSHES_SEEN = 5
+"""So that most of what the victim has charged is older than what it may lose."""
 _CLIENTS = 3
 
 
@@ -89,8 +91,9 @@ def test_killed_worker_loses_at_most_its_last_flush_interval(tmp_path: Path) -> 
         with _EndlessLoad(program, "/tenant") as load:
             books.wait_for(lambda got: len(_charged(got)) == 2, "both workers have written to the ledger")
             victim = load.counts().most_common(1)[0][0]
-            before = load.counts()
-            wait_until(lambda: load.counts()[victim] >= before[victim] + 20, "the victim is in the middle of its load")
+            for _ in range(_FLUSHES_SEEN):
+                seen = _charged(books)[victim]
+                books.wait_for(lambda got, seen=seen: _charged(got)[victim] > seen, "the victim has flushed once more")
             os.kill(int(victim), signal.SIGKILL)
             killed_at = time.monotonic()
             wait_until(lambda: len(load.counts()) == 3, "the worker that takes its place has answered")
@@ -100,7 +103,9 @@ def test_killed_worker_loses_at_most_its_last_flush_interval(tmp_path: Path) -> 
     assert {worker: charged[worker] for worker in survivors} == survivors
     assert len(survivors) == 2
     at_risk = sum(answer > killed_at - _FLUSH_S - _GRACE_S for answer in load.answered[victim])
+    assert at_risk < answered[victim]
     assert answered[victim] - at_risk <= charged[victim] <= answered[victim] + load.failed
     whole = books.by_component()
     assert whole[names.LLM] == pytest.approx(sum(charged.values()) * LLM_CALL_USD, rel=1e-9)
-    assert books.served() == sum(charged.values())
+    # The victim may have flushed between the one call and the end of the request it was in.
+    assert sum(charged.values()) - 1 <= books.served() <= sum(charged.values())

@@ -56,6 +56,12 @@ class Case:
 _WSGI_PARTS = frozenset({"flask", "threading"})
 _ASGI_PARTS = frozenset({"fastapi", "threading"})
 _BY_SIGNAL = -15
+_NO_INTERVALS = {
+    "SPANCOST_FLUSH_INTERVAL": "600",
+    "OTEL_BSP_SCHEDULE_DELAY": "600000",
+    "OTEL_METRIC_EXPORT_INTERVAL": "600000",
+}
+"""Whatever arrives with these was sent by the end of its process."""
 CASES = {
     "flask run": Case(
         ("flask", "--app", _FLASK, "run", "--host", "127.0.0.1", "--port", "{port}"), _WSGI_PARTS, exit_code=_BY_SIGNAL
@@ -95,7 +101,6 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
             load.send(program, _PATHS, workers=case.workers)
             calls = load.requests if case.late == names.LLM else load.requests - load.by_path["/stream/d"]
             receiver.wait_for(lambda got: _llm_spans(got) >= calls)
-            _wait_for_idle_time(receiver, case.workers)
             exit_code = program.process.stop()
         books = Books(program.ledger)
         yield Run(case, load, receiver, books, directory / "lease.json", exit_code, program.process.output())
@@ -103,16 +108,6 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 def _llm_spans(receiver: OtlpReceiver) -> int:
     return sum(span.scope == "e2e.llm" for span in receiver.spans)
-
-
-def _wait_for_idle_time(receiver: OtlpReceiver, workers: int) -> None:
-    """Return when every worker has had idle time since: it settles what was taken before it knew of the others."""
-    before = {point.instance: point.value for point in receiver.newest(names.METRIC_IDLE)}
-
-    def grown(got: OtlpReceiver) -> bool:
-        return sum(point.value > before.get(point.instance, 0.0) for point in got.newest(names.METRIC_IDLE)) >= workers
-
-    receiver.wait_for(grown)
 
 
 def test_server_ends_as_it_would_without_spancost(run: Run) -> None:
@@ -168,11 +163,15 @@ def test_llm_and_egress_are_quantity_times_rate(run: Run) -> None:
 
 
 def test_attributed_and_idle_compute_are_the_whole_machine(run: Run) -> None:
-    members = lease_members(run.lease)
-    assert len(members) == run.case.workers
+    _assert_whole_machine(run.lease, run.books, run.case.workers)
+
+
+def _assert_whole_machine(lease: Path, books: Books, workers: int) -> None:
+    members = lease_members(lease)
+    assert len(members) == workers
     assert all(member["until"] is not None for member in members)
     seconds = max(member["until"] for member in members) - min(member["from"] for member in members)
-    whole = run.books.by_component("component = 'compute'")
+    whole = books.by_component("component = 'compute'")
     assert whole[names.COMPUTE] == pytest.approx(seconds * USD_PER_S, rel=_EXACT)
 
 
@@ -184,9 +183,7 @@ def test_nothing_is_lost_at_a_graceful_stop_right_after_the_load(case: Case, tmp
             tmp_path,
             otlp=receiver.url,
             instrumentations=case.instrumentations,
-            SPANCOST_FLUSH_INTERVAL="600",
-            OTEL_BSP_SCHEDULE_DELAY="600000",
-            OTEL_METRIC_EXPORT_INTERVAL="600000",
+            **_NO_INTERVALS,
         )
         load = Load()
         with Program(tmp_path, case.command, environ) as program:
@@ -198,7 +195,7 @@ def test_nothing_is_lost_at_a_graceful_stop_right_after_the_load(case: Case, tmp
         assert len(local_roots(receiver.spans)) == load.requests
         assert by_component_of_roots(receiver.spans) == pytest.approx(ledger.by_component(), rel=_EXACT)
         assert otlp_by_component(receiver, names.METRIC_COST) == pytest.approx(ledger.by_component(), rel=_EXACT)
-        assert all(member["until"] is not None for member in lease_members(tmp_path / "lease.json"))
+        _assert_whole_machine(tmp_path / "lease.json", ledger, case.workers)
 
 
 def test_plain_script_is_priced(tmp_path: Path, receiver: OtlpReceiver) -> None:
@@ -218,3 +215,23 @@ def test_plain_script_is_priced(tmp_path: Path, receiver: OtlpReceiver) -> None:
     (member,) = lease_members(tmp_path / "lease.json")
     whole = books.by_component("component = 'compute'")
     assert whole[names.COMPUTE] == pytest.approx((member["until"] - member["from"]) * USD_PER_S, rel=_EXACT)
+
+
+def test_script_ended_by_sigterm_loses_nothing(tmp_path: Path, receiver: OtlpReceiver) -> None:
+    environ = zero_code.environment(tmp_path, otlp=receiver.url, instrumentations=frozenset(), **_NO_INTERVALS)
+    command = zero_code.under_zero_code(
+        Path(sys.executable).name, "-m", "tests.e2e.apps.script", str(_JOBS), "and wait"
+    )
+    with subprocess.Popen(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "done\n"
+            assert not receiver.requests
+            process.terminate()
+            assert process.wait(timeout=20) == _BY_SIGNAL
+        finally:
+            process.kill()
+    ledger = Books(tmp_path / "ledger.sqlite").by_component()
+    assert ledger[names.LLM] == pytest.approx(_JOBS * LLM_CALL_USD, rel=_EXACT)
+    assert by_component_of_roots(receiver.spans) == pytest.approx(ledger, rel=_EXACT)
+    assert otlp_by_component(receiver, names.METRIC_COST) == pytest.approx(ledger, rel=_EXACT)

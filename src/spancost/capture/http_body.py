@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any, Final
 
+from opentelemetry.trace import SpanKind
+
 from spancost.capture.facts import facts_for, hook_failed, report_late
 
 RESPONSE_BYTES: Final = "response_bytes"
@@ -14,7 +16,7 @@ RESPONSE_STREAMING: Final = "response_streaming"
 CLIENT_PRIVATE: Final = "client_private"
 """Fact, bool: the peer is a loopback, private or unknown address."""
 
-_SERVER_KIND_VALUE = 1  # opentelemetry.trace.SpanKind.SERVER
+_SERVER: Final = SpanKind.SERVER
 
 
 def server_facts(span: Any) -> dict[str, Any] | None:
@@ -23,7 +25,7 @@ def server_facts(span: Any) -> dict[str, Any] | None:
     An application mounted in another traced one gets an INTERNAL span; the outer one counts its bytes.
     """
     facts = facts_for(span)
-    if facts is None or span.kind.value != _SERVER_KIND_VALUE:
+    if facts is None or span.kind is not _SERVER:
         return None
     return facts
 

@@ -27,7 +27,7 @@ class ComputePricing:
         pending: The rate is being looked up; `settle` will be called.
     """
 
-    __slots__ = ("_lines", "assumed", "is_pending", "list_usd_per_s", "rate", "usd_per_s")
+    __slots__ = ("assumed", "is_pending", "lines", "list_usd_per_s", "rate", "usd_per_s")
 
     def __init__(self, rate: ComputeRate | None = None, *, assumed: bool = False, pending: bool = False) -> None:
         self.rate: ComputeRate | None = None
@@ -36,11 +36,10 @@ class ComputePricing:
         self.usd_per_s: float | None = None
         """What a second of the whole machine costs you, USD; None if unknown."""
         self.list_usd_per_s: float | None = None
-        self._lines: dict[bool, PriceLine] = {}
-        if pending:
-            self.is_pending = True
-        else:
-            self.settle(rate, assumed=assumed)
+        self.lines: tuple[PriceLine, PriceLine]
+        """Price line of compute, and the same where the share is estimated: ready, since every span asks for it."""
+        self.settle(rate, assumed=assumed)
+        self.is_pending = pending
 
     def settle(self, rate: ComputeRate | None, *, assumed: bool = False) -> None:
         """State the rate, or with None that it stays unknown."""
@@ -48,15 +47,12 @@ class ComputePricing:
         self.assumed = assumed
         self.usd_per_s = None if rate is None else rate.usd_per_second
         self.list_usd_per_s = None if rate is None else rate.list_usd_per_second
-        self._lines.clear()
+        self.lines = (self._make_line(False), self._make_line(True))
         self.is_pending = False
 
     def line(self, *, share_estimated: bool = False) -> PriceLine:
         """Return the price line of compute; seconds are of the whole machine."""
-        line = self._lines.get(share_estimated)
-        if line is None:
-            line = self._lines[share_estimated] = self._make_line(share_estimated)
-        return line
+        return self.lines[share_estimated]
 
     def _make_line(self, share_estimated: bool) -> PriceLine:
         rate = self.rate

@@ -1,8 +1,12 @@
-"""A plain script that knows nothing of prices: `script.py JOBS` does that many jobs and ends."""
+"""A plain script that knows nothing of prices: `script.py JOBS` does that many jobs and ends.
+
+With a further argument it says `done` and waits to be ended by a signal.
+"""
 
 from __future__ import annotations
 
 import sys
+import threading
 import time
 
 from opentelemetry import trace
@@ -24,3 +28,6 @@ def main(jobs: int) -> None:
 
 if __name__ == "__main__":
     main(int(sys.argv[1]))
+    if len(sys.argv) > 2:
+        print("done", flush=True)
+        threading.Event().wait()

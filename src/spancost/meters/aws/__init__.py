@@ -85,6 +85,12 @@ class AwsMeter:
         self._compiled: dict[tuple[str, str, str, str, str], _Compiled] = {}
         self._free: frozenset[tuple[str, str]] | None = None
 
+    @staticmethod
+    def load() -> None:
+        """Import all services now: a lazy import can be re-entered by a span that the garbage collector ends."""
+        for module in _SERVICES.values():
+            import_module(module)
+
     def measure(self, view: SpanView) -> Sequence[Charge]:
         """Return the charges of this span; empty if it is no AWS call, or one priced by another meter."""
         attributes = view.attributes

@@ -1,0 +1,171 @@
+"""A program whose hooks are re-entered at any bytecode; prints what was charged as JSON. Run by test_reentry.py."""
+
+from __future__ import annotations
+
+import faulthandler
+import gc
+import json
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Generator
+from types import FrameType
+from typing import Any
+
+import botocore  # pyright: ignore[reportUnusedImport] # noqa: F401 - so that AWS prices are loaded with the first span
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
+from opentelemetry.trace import SpanKind, Tracer
+
+from spancost import names
+from spancost._guard import ErrorLog
+from spancost._install import build_engine
+from spancost.config import Config
+from spancost.engine import CostEngine
+from spancost.processor import CostSpanProcessor
+from spancost.sinks.metrics import OtelMetrics
+from spancost.sinks.totals import MetricTotals
+from spancost.testing import RecordingSink
+from tests.spans import put_item, server, start
+
+REQUESTS = 2000
+_HANGS_AFTER_S = 45
+
+
+class Exported(SpanProcessor):
+    """Keeps what a lock-free exporter would see."""
+
+    def __init__(self) -> None:
+        self.roots_usd: deque[float] = deque()
+        self.count = 0
+
+    def on_end(self, span: ReadableSpan) -> None:
+        self.count += 1
+        attributes = span.attributes or {}
+        if names.TOTAL_NANO_USD in attributes:
+            self.roots_usd.append(float(attributes[names.TOTAL_USD]))  # type: ignore[arg-type]
+
+
+class CountingDeque(deque[Any]):
+    """Counts how often a hook was re-entered."""
+
+    appended = 0
+
+    def append(self, item: Any, /) -> None:
+        self.appended += 1
+        super().append(item)
+
+
+def _request(tracer: Tracer) -> None:
+    root = start(tracer, "GET", kind=SpanKind.SERVER, attributes=server())
+    call = start(tracer, "put", root, SpanKind.CLIENT, put_item())
+    call.end()
+    root.end()
+
+
+def _stream(tracer: Tracer, parent: Span) -> Generator[int]:
+    """A response body that nobody reads to its end: its span ends when the garbage collector finds it."""
+    span = start(tracer, "stream", parent, SpanKind.CLIENT, put_item())
+    try:
+        yield 1
+        yield 2
+    finally:
+        last = start(tracer, "last words", span, SpanKind.CLIENT, put_item())
+        last.end()
+        span.end()
+
+
+def _abandoned(tracer: Tracer) -> int:
+    """Serve requests whose streams end inside our hooks, wherever the collector happens to run."""
+    calls = 0
+
+    def collect_now_and_then(frame: FrameType, event: str, _: object) -> None:
+        nonlocal calls
+        if event == "call" and "spancost" in frame.f_code.co_filename:
+            calls += 1
+            if calls % 7 == 0:
+                gc.collect(0)
+
+    gc.disable()
+    sys.setprofile(collect_now_and_then)  # the collector may run at any bytecode: here it does at our calls
+    for _ in range(REQUESTS):
+        root = start(tracer, "GET", kind=SpanKind.SERVER, attributes=server())
+        body = _stream(tracer, root)
+        next(body)
+        cycle: list[Any] = [body]
+        cycle.append(cycle)
+        del body, cycle
+        call = start(tracer, "put", root, SpanKind.CLIENT, put_item())
+        call.end()
+        root.end()
+    sys.setprofile(None)
+    gc.collect()
+    return 3 * REQUESTS
+
+
+def _signals(tracer: Tracer, engine: CostEngine) -> int:
+    """Serve requests while a signal handler flushes every other millisecond, and the application itself now and then."""
+    flushes = 0
+
+    def flush(*_: object) -> None:
+        nonlocal flushes
+        flushes += 1
+        engine.flush(0.2)
+
+    signal.signal(signal.SIGALRM, flush)
+    signal.setitimer(signal.ITIMER_REAL, 0.002, 0.002)
+    other = threading.Thread(target=lambda: [_request(tracer) for _ in range(REQUESTS)])
+    other.start()
+    for number in range(REQUESTS):
+        _request(tracer)
+        if number % 20 == 0:
+            engine.flush(1.0)
+    deadline = time.monotonic() + 20
+    while flushes < 50 and time.monotonic() < deadline:
+        engine.flush(1.0)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    other.join()
+    return 2 * REQUESTS
+
+
+def main(mode: str) -> None:
+    faulthandler.dump_traceback_later(_HANGS_AFTER_S, exit=True)
+    config = Config(region="us-east-1", compute="36usd/h", compute_share=1.0, lease="off", flush_interval_s=0.01)
+    engine = build_engine(config)
+    engine.errors = ErrorLog()
+    engine.upkeep.clear()
+    recorded, exported = RecordingSink(), Exported()
+    engine.add_sink(recorded)
+    totals = next(sink for sink in engine.sinks if isinstance(sink, MetricTotals))
+    reader = InMemoryMetricReader()
+    meter_provider = MeterProvider([reader], shutdown_on_exit=False)
+    engine.add_sink(OtelMetrics(engine, totals, meter_provider))
+    engine.on_flush.append(lambda seconds: bool(meter_provider.force_flush(max(1.0, seconds * 1000))))
+    counting = engine.deferred = CountingDeque()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(exported)
+    provider.add_span_processor(CostSpanProcessor(engine))
+    tracer = provider.get_tracer("app")
+    calls = _abandoned(tracer) if mode == "abandoned" else _signals(tracer, engine)
+    flushed = engine.flush(10.0)
+    json.dump(
+        {
+            "calls": calls,
+            "flushed": flushed,
+            "aws_usd": recorded.usd(names.AWS),
+            "charged_usd": recorded.usd(),
+            "roots_usd": sum(exported.roots_usd),
+            "late_usd": recorded.late_usd(),
+            "spans": exported.count,
+            "reentered": counting.appended,
+            "errors": engine.errors.counts,
+        },
+        sys.stdout,
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,145 @@
+"""Metrics through prometheus_client: the application's own registry, and sums over worker processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from opentelemetry.trace import SpanKind
+from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+import spancost._install as spancost_install
+from spancost import names
+from spancost.sinks.prometheus import TotalsCollector, serve
+from spancost.testing import World, priced_provider
+from tests.spans import EGRESS_USD_PER_GB, GB, PUT_USD, REGION, put_item, server, start
+
+_ROOT = Path(__file__).parents[2]
+
+
+def _samples(text: str, name: str) -> dict[tuple[str, ...], float]:
+    found: dict[tuple[str, ...], float] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name == name:
+                found[tuple(sorted(f"{key}={value}" for key, value in sample.labels.items() if value))] = sample.value
+    return found
+
+
+def _request(world: World) -> None:
+    request = start(world.tracer, "GET", None, SpanKind.SERVER, server(response_bytes=GB))
+    start(world.tracer, "put", request, SpanKind.CLIENT, put_item()).end()
+    request.end()
+
+
+def test_scrape_shows_all_series_with_constant_labels_and_a_cumulative_histogram() -> None:
+    with priced_provider(region=REGION) as world:
+        registry = CollectorRegistry()
+        registry.register(TotalsCollector(world.engine, world.totals, {"service_name": "shop"}))  # type: ignore[arg-type]
+        for _ in range(3):
+            _request(world)
+        text = generate_latest(registry).decode()
+        cost = _samples(text, "spancost_cost_usd_total")
+        assert sum(cost.values()) == pytest.approx(3 * (EGRESS_USD_PER_GB + PUT_USD), rel=1e-9)
+        assert all("service_name=shop" in labels for labels in cost)
+        buckets = _samples(text, "spancost_request_cost_usd_bucket")
+        assert len(buckets) == 16
+        assert next(value for labels, value in buckets.items() if "le=+Inf" in labels) == 3
+        assert next(value for labels, value in buckets.items() if "le=0.1" in labels) == 3
+        assert next(value for labels, value in buckets.items() if "le=0.03" in labels) == 0
+        assert list(_samples(text, "spancost_request_cost_usd_sum").values()) == [
+            pytest.approx(3 * (EGRESS_USD_PER_GB + PUT_USD), rel=1e-9)
+        ]
+
+
+def test_new_series_is_scraped_as_zero_first() -> None:
+    with priced_provider(region=REGION, first_value_hold_s=3600.0) as world:
+        registry = CollectorRegistry()
+        registry.register(TotalsCollector(world.engine, world.totals, {}))  # type: ignore[arg-type]
+        _request(world)
+        assert set(_samples(generate_latest(registry).decode(), "spancost_cost_usd_total").values()) == {0}
+        world.publish()
+        assert sum(_samples(generate_latest(registry).decode(), "spancost_cost_usd_total").values()) > 0
+
+
+def test_collector_is_registered_once_however_often_the_engine_looks() -> None:
+    with priced_provider(region=REGION) as world:
+        _request(world)
+        before = set(REGISTRY._collector_to_names)  # pyright: ignore[reportPrivateUsage]
+        try:
+            for _ in range(3):
+                spancost_install._attach_what_is_there(world.engine)  # pyright: ignore[reportPrivateUsage]
+            assert world.engine.prometheus == "registry"
+            text = generate_latest(REGISTRY).decode()
+            assert text.count("# TYPE spancost_cost_usd_total counter") == 1
+            # One line for each series: nothing appears twice.
+            lines = [line.rpartition(" ")[0] for line in text.splitlines() if line.startswith("spancost_")]
+            assert len(lines) == len(set(lines))
+        finally:
+            for collector in set(REGISTRY._collector_to_names) - before:  # pyright: ignore[reportPrivateUsage]
+                REGISTRY.unregister(collector)
+
+
+def test_own_port_on_loopback_answers_this_machine_only() -> None:
+    server_, thread = serve(0, "127.0.0.1", multiprocess=False)
+    try:
+        url = f"http://127.0.0.1:{server_.server_port}/metrics"
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            assert answer.status == 200
+        rebound = urllib.request.Request(url, headers={"Host": "attacker.example"})
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(rebound, timeout=5)
+        assert refused.value.code == 403
+        refused.value.close()
+    finally:
+        server_.shutdown()
+        thread.join(5)
+        server_.server_close()
+
+
+_WORKER = """
+import os, sys
+from spancost.testing import priced_provider
+from spancost.sinks.prometheus import MultiprocessMetrics
+from tests.sinks.test_prometheus import _request
+from prometheus_client import CollectorRegistry
+
+with priced_provider(region="us-east-1") as world:
+    world.engine.add_sink(MultiprocessMetrics(world.engine, world.totals, {"service_name": "shop"}))
+    for _ in range(int(sys.argv[1])):
+        _request(world)
+        world.engine.publish()
+    if os.fork() == 0:
+        for _ in range(10):
+            _request(world)
+        os._exit(0 if world.engine.flush() else 1)
+    assert os.wait()[1] == 0
+    assert world.engine.flush()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+def test_workers_and_their_forked_children_add_up_exactly_in_multiprocess_mode(tmp_path: Path) -> None:
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    for requests in ("7", "11"):
+        subprocess.run([sys.executable, "-c", _WORKER, requests], cwd=_ROOT, env=environment, check=True, timeout=60)
+    reader = (
+        "from prometheus_client import CollectorRegistry, generate_latest\n"
+        "from prometheus_client.multiprocess import MultiProcessCollector\n"
+        "registry = CollectorRegistry(); MultiProcessCollector(registry)\n"
+        "print(generate_latest(registry).decode())"
+    )
+    text = subprocess.run(
+        [sys.executable, "-c", reader], cwd=_ROOT, env=environment, check=True, timeout=60, capture_output=True, text=True
+    ).stdout
+    requests = 7 + 11 + 2 * 10
+    cost = _samples(text, "spancost_cost_usd_total")
+    assert sum(cost.values()) == pytest.approx(requests * (EGRESS_USD_PER_GB + PUT_USD), rel=1e-9)
+    assert sum(_samples(text, "spancost_request_cost_usd_count").values()) == requests
+    assert names.METRIC_COST == "spancost.cost.usd"

@@ -1,0 +1,251 @@
+"""Whose cost it is: `attribute()` in every kind of code, span attributes, and the labels of the local root."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Generator
+from typing import Any
+
+import pytest
+from opentelemetry.instrumentation.threading import ThreadingInstrumentor
+from opentelemetry.trace import SpanKind
+
+from spancost import attribute, names
+from spancost.attribution import entry_labels, no_attribution, routeless_labels, tags_of
+from spancost.charge import CONSUMER, INTERNAL, SERVER
+from spancost.testing import World, priced_provider
+from spancost.window import Attribution, EntryLabels
+from tests.spans import EGRESS_USD_PER_GB, GB, PUT_USD, REGION, put_item, server
+
+
+def _put(world: World) -> None:
+    with world.tracer.start_as_current_span("put", kind=SpanKind.CLIENT, attributes=put_item()):
+        pass
+
+
+def _puts_by(world: World) -> dict[Attribution, int]:
+    """Number of PutItem calls by whose they are, worked out from the money."""
+    world.publish()
+    found: dict[Attribution, float] = {}
+    for key, sums in world.recorded.charges.items():
+        if key.line.component == names.AWS:
+            found[key.attribution] = found.get(key.attribution, 0.0) + sums.usd
+    return {attribution: round(usd / PUT_USD) for attribution, usd in found.items()}
+
+
+def test_context_manager_attributes_what_starts_inside_and_nothing_after() -> None:
+    with priced_provider(region=REGION) as world:
+        with attribute(feature="search", tenant="acme"):
+            _put(world)
+        _put(world)
+        assert _puts_by(world) == {Attribution("search", "acme", ""): 1, Attribution(): 1}
+
+
+def test_inner_call_overrides_key_by_key_and_the_outer_one_comes_back() -> None:
+    with priced_provider(region=REGION) as world:
+        with attribute(feature="search", tenant="acme"):
+            with attribute(feature="rank", team="web"):
+                _put(world)
+            _put(world)
+        assert _puts_by(world) == {Attribution("rank", "acme", "web"): 1, Attribution("search", "acme", ""): 1}
+
+
+def test_span_attributes_win_over_attribute() -> None:
+    with priced_provider(region=REGION) as world:
+        own = {**put_item(), names.TENANT: "from-span"}
+        with attribute(tenant="from-context", team="web"), world.tracer.start_as_current_span("put", attributes=own):
+            pass
+        assert _puts_by(world) == {Attribution("", "from-span", "web"): 1}
+
+
+def test_keys_still_empty_on_the_local_root_are_set_there_so_that_its_own_cost_follows() -> None:
+    with priced_provider(region=REGION, compute="36usd/h") as world:
+        attributes = {**server(response_bytes=GB), names.FEATURE: "checkout"}
+        with world.tracer.start_as_current_span("GET", kind=SpanKind.SERVER, attributes=attributes):
+            world.clock.advance(1.0)
+            with attribute(feature="not-this", tenant="acme"):
+                _put(world)
+            with attribute(tenant="second"):
+                _put(world)
+            _put(world)
+        world.publish()
+        usd: dict[tuple[str, Attribution], float] = {}
+        for key, sums in world.recorded.charges.items():
+            where = (key.line.component, key.attribution)
+            usd[where] = usd.get(where, 0.0) + sums.usd
+        root = Attribution("checkout", "acme", "")
+        assert usd["egress", root] == pytest.approx(EGRESS_USD_PER_GB)
+        assert usd["compute", root] == pytest.approx(0.01)
+        assert usd["aws", Attribution("not-this", "acme", "")] == pytest.approx(PUT_USD)
+        assert usd["aws", Attribution("checkout", "second", "")] == pytest.approx(PUT_USD)
+        assert usd["aws", root] == pytest.approx(PUT_USD)
+
+
+def test_decorated_function_coroutine_and_generators_are_attributed_at_each_step() -> None:
+    with priced_provider(region=REGION) as world:
+
+        @attribute(feature="call")
+        def call() -> str:
+            _put(world)
+            return "called"
+
+        @attribute(feature="coroutine")
+        async def coroutine() -> str:
+            await asyncio.sleep(0)
+            _put(world)
+            return "awaited"
+
+        @attribute(feature="generator")
+        def generator() -> Generator[int, str, str]:
+            _put(world)
+            answer = yield 1
+            _put(world)
+            return answer
+
+        @attribute(feature="asyncgen")
+        async def asyncgen() -> AsyncGenerator[int, str]:
+            _put(world)
+            answer = yield 1
+            assert answer == "sent"
+            _put(world)
+            yield 2
+
+        assert call() == "called"
+        assert asyncio.run(coroutine()) == "awaited"
+
+        running = generator()
+        assert next(running) == 1
+        _put(world)  # between two steps the consumer's own context is in force
+        with pytest.raises(StopIteration) as stopped:
+            running.send("sent")
+        assert stopped.value.value == "sent"
+
+        async def consume() -> None:
+            stream = asyncgen()
+            assert await anext(stream) == 1
+            _put(world)
+            assert await stream.asend("sent") == 2
+            await stream.aclose()
+
+        asyncio.run(consume())
+        by_feature = {attribution.feature: count for attribution, count in _puts_by(world).items()}
+        assert by_feature == {"call": 1, "coroutine": 1, "generator": 2, "asyncgen": 2, "": 2}
+
+
+def test_exception_thrown_into_a_decorated_generator_arrives_there() -> None:
+    seen: list[str] = []
+
+    @attribute(feature="f")
+    def generator() -> Generator[int]:
+        try:
+            yield 1
+        except KeyError:
+            seen.append("sync")
+            yield 2
+
+    @attribute(feature="f")
+    async def asyncgen() -> AsyncGenerator[int]:
+        try:
+            yield 1
+        except KeyError:
+            seen.append("async")
+            yield 2
+        finally:
+            seen.append("closed")
+
+    running = generator()
+    next(running)
+    assert running.throw(KeyError()) == 2
+    running.close()
+
+    async def consume() -> None:
+        stream = asyncgen()
+        await anext(stream)
+        assert await stream.athrow(KeyError()) == 2
+        await stream.aclose()
+
+    asyncio.run(consume())
+    assert seen == ["sync", "async", "closed"]
+    assert tags_of(None) is None
+
+
+def test_child_tasks_inherit_and_sibling_tasks_do_not_mix() -> None:
+    with priced_provider(region=REGION) as world:
+
+        async def work(tenant: str) -> None:
+            async with attribute(tenant=tenant):
+                await asyncio.sleep(0)
+                await asyncio.create_task(child())
+
+        async def child() -> None:
+            await asyncio.sleep(0)
+            _put(world)
+
+        async def main() -> None:
+            await asyncio.gather(*(work(f"t{number}") for number in range(5)))
+
+        asyncio.run(main())
+        assert _puts_by(world) == {Attribution("", f"t{number}", ""): 1 for number in range(5)}
+
+
+def test_threads_inherit_with_the_threading_instrumentation() -> None:
+    instrumentor = ThreadingInstrumentor()
+    instrumentor.instrument()
+    try:
+        with priced_provider(region=REGION) as world:
+            with attribute(tenant="acme"):
+                thread = threading.Thread(target=_put, args=(world,))
+                thread.start()
+            thread.join(10)
+            assert _puts_by(world) == {Attribution("", "acme", ""): 1}
+    finally:
+        instrumentor.uninstrument()
+
+
+def test_free_labels_are_written_on_priced_spans_and_can_be_forgotten() -> None:
+    with priced_provider(region=REGION) as world:
+        with attribute(feature="f", plan="gold"), attribute(plan="silver", shard="7"):
+            _put(world)
+            written = world.attributes("put")
+            with no_attribution():
+                _put(world)
+        assert written[names.FEATURE] == "f"
+        assert (written["spancost.label.plan"], written["spancost.label.shard"]) == ("silver", "7")
+        assert names.FEATURE not in world.attributes("put")
+
+
+def test_long_value_is_cut() -> None:
+    with priced_provider(region=REGION) as world:
+        with attribute(tenant="x" * 1000):
+            _put(world)
+        assert [len(attribution.tenant) for attribution in _puts_by(world)] == [200]
+
+
+_ENTRIES: list[tuple[int, str, dict[str, Any], EntryLabels | None]] = [
+    (SERVER, "GET /a", server("/a"), EntryLabels("/a", "GET", "")),
+    (SERVER, "GET", {"http.method": "GET", "http.route": "/a"}, EntryLabels("/a", "GET", "")),
+    (SERVER, "GET", server(""), None),
+    (SERVER, "x", {"rpc.service": "cart.Cart", "rpc.method": "Add"}, EntryLabels("", "", "cart.Cart/Add")),
+    (INTERNAL, "run/send", {"celery.task_name": "shop.send"}, EntryLabels("", "", "shop.send")),
+    (SERVER, "x", {"faas.name": "resize"}, EntryLabels("", "", "resize")),
+    (
+        CONSUMER,
+        "x",
+        {"messaging.operation.name": "process", "messaging.destination.template": "orders.{id}"},
+        EntryLabels("", "", "process orders.{id}"),
+    ),
+    (INTERNAL, "nightly", {}, EntryLabels("", "", "nightly")),
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "attributes", "expected"), _ENTRIES)
+def test_labels_of_a_local_root_are_read_from_its_attributes(
+    kind: int, name: str, attributes: dict[str, Any], expected: EntryLabels | None
+) -> None:
+    assert entry_labels(name, kind, attributes) == expected
+
+
+def test_request_without_a_route_has_one_constant_label_whatever_its_path() -> None:
+    labels = routeless_labels({"http.request.method": "GET", "url.path": "/users/7/secret"})
+    assert labels == EntryLabels(names.NO_ROUTE, "GET", "")

@@ -1,0 +1,170 @@
+"""A wrong setting gives one message with place, key, value and choices; a right one is taken as it stands."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from spancost.config import Config, load_config, parse_seconds
+from spancost.errors import ConfigError
+
+_FULL = """
+enabled: true
+region: eu-central-1
+flush_interval: 2s
+compute: {machine: "aws:m6i.large", share: 1/4, idle_after: 1m, lease: "off"}
+egress: {clients: private}
+http: {free_hosts: ["*.svc.cluster.local"]}
+ledger: {path: /var/lib/spancost.db}
+metrics:
+  labels: [team, feature]
+  first_value_hold: 0
+  prometheus_port: 9465
+  max_series_per_metric: 500
+sampling: {meter_all: false}
+limits: {open_roots: 100, root_quiet: 10m, partial_cost_interval: 5s}
+prices:
+  - {price: aws.dynamodb.on_demand.write, usd: 0.0000005, unit: WRU, region: eu-central-1, valid_from: 2026-01-01}
+"""
+
+
+def _file(folder: Path, content: str) -> Path:
+    path = folder / "spancost.yaml"
+    path.write_text(content, encoding="utf-8")
+    return path
+
+
+def test_without_file_and_environment_everything_has_its_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load_config(environ={}) == Config()
+
+
+def test_every_key_of_the_file_is_read(tmp_path: Path) -> None:
+    path = _file(tmp_path, _FULL)
+    config = load_config(path, environ={})
+    assert config.overrides[0].usd == Decimal("0.0000005")
+    assert (config.compute, config.compute_share, config.idle_after_s) == ("aws:m6i.large", 0.25, 60.0)
+    assert config.labels == ("feature", "team")
+    assert (config.max_open_roots, config.max_root_quiet_s, config.partial_cost_interval_s) == (100, 600.0, 5.0)
+    assert config.http_free_hosts == ("*.svc.cluster.local",)
+    assert (config.egress_clients, config.ledger, config.lease) == ("private", "/var/lib/spancost.db", "off")
+    assert (config.prometheus_port, config.first_value_hold_s, config.max_series_per_metric) == (9465, 0.0, 500)
+    assert config.meter_all is False
+    assert config.place == str(path)
+
+
+def test_argument_wins_over_environment_and_environment_over_file(tmp_path: Path) -> None:
+    path = _file(tmp_path, "region: eu-central-1\nflush_interval: 2s\nledger: {path: a.db}\n")
+    environ = {"SPANCOST_REGION": "eu-west-1", "SPANCOST_FLUSH_INTERVAL": "3s"}
+    config = load_config(path, environ=environ, region="us-east-1")
+    assert (config.region, config.flush_interval_s, config.ledger) == ("us-east-1", 3.0, "a.db")
+
+
+# content -> what the message says after the file's name
+_WRONG_FILES = {
+    "unknown key": ("regoin: eu-west-1", r"regoin: 'eu-west-1' is not accepted: unknown key: did you mean 'region'\?"),
+    "unknown key of a section": (
+        "compute: {machin: a}",
+        r"compute\.machin: 'a' is not accepted: unknown key: did you mean 'compute\.machine'",
+    ),
+    "value for a section": ("metrics: 5", r"metrics: 5 is not accepted: a section with metrics\.labels, "),
+    "wrong duration": ("flush_interval: 5 parsecs", r"flush_interval: '5 parsecs' is not accepted: a duration .*500ms"),
+    "share above one": ("compute: {share: 3/2}", r"compute\.share: '3/2' is not accepted: a share above 0 and at most 1"),
+    "wrong choice": (
+        "egress: {clients: everyone}",
+        r"egress\.clients: 'everyone' is not accepted: one of internet, private",
+    ),
+    "port out of range": ("metrics: {prometheus_port: 70000}", r"metrics\.prometheus_port: 70000 is not accepted: a port"),
+    "unknown label": (
+        "metrics: {labels: [tennant]}",
+        r"metrics\.labels: \['tennant'\] is not accepted: did you mean 'tenant'\?",
+    ),
+    "region without prices": (
+        "region: eu-cental-1",
+        r"region: 'eu-cental-1' is not accepted: no prices for this region: did you mean 'eu-central-1'",
+    ),
+    "unknown machine": (
+        "compute: {machine: aws:m6i.larg}",
+        r"compute\.machine: 'aws:m6i\.larg' is not accepted: .*m6i\.large",
+    ),
+    "unknown SKU": (
+        "prices: [{price: aws.dynamodb.on_demand.wrte, usd: 1, unit: WRU}]",
+        r"prices\[0\]\.price: 'aws\.dynamodb\.on_demand\.wrte' is not accepted: unknown price: "
+        r"did you mean 'aws\.dynamodb\.on_demand\.write'",
+    ),
+    "wrong unit": (
+        "prices: [{price: aws.dynamodb.on_demand.write, usd: 1, unit: request}]",
+        r"prices\[0\]\.unit: 'request' is not accepted: aws\.dynamodb\.on_demand\.write is priced per WRU",
+    ),
+    "negative price": (
+        "prices: [{price: aws.dynamodb.on_demand.write, usd: -1, unit: WRU}]",
+        r"prices\[0\]\.usd: -1 is not accepted: USD per WRU, zero or more",
+    ),
+    "price that is no number": (
+        "prices: [{price: aws.dynamodb.on_demand.write, usd: cheap, unit: WRU}]",
+        r"prices\[0\]\.usd: 'cheap' is not accepted: USD per WRU, zero or more",
+    ),
+    "price without a unit": (
+        "prices: [{price: aws.dynamodb.on_demand.write, usd: 1}]",
+        r"prices\[0\]\.unit: None is not accepted: it is required",
+    ),
+    "unknown key of a price": (
+        "prices: [{price: aws.dynamodb.on_demand.write, usd: 1, unit: WRU, regon: x}]",
+        r"prices\[0\]\.regon: 'x' is not accepted: unknown key: did you mean 'region'",
+    ),
+    "price in an unknown region": (
+        "prices: [{price: aws.dynamodb.on_demand.write, usd: 1, unit: WRU, region: mars}]",
+        r"prices\[0\]\.region: 'mars' is not accepted: unknown region: one of ",
+    ),
+    "price from no date": (
+        "prices: [{price: aws.dynamodb.on_demand.write, usd: 1, unit: WRU, valid_from: soon}]",
+        r"prices\[0\]\.valid_from: 'soon' is not accepted: a date such as 2026-01-31",
+    ),
+    "prices that are no list": ("prices: {a: 1}", r"prices: \{'a': 1\} is not accepted: a list of prices"),
+    "YAML syntax": ("region: [eu", r"line \d+, column \d+: .* is not accepted: valid YAML"),
+    "not a mapping": ("- region", r"the file: 'list' is not accepted: a mapping of keys to values"),
+}
+
+
+@pytest.mark.parametrize("name", _WRONG_FILES)
+def test_wrong_file_is_told_with_place_key_value_and_choices(name: str, tmp_path: Path) -> None:
+    content, message = _WRONG_FILES[name]
+    path = _file(tmp_path, content)
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_config(path, environ={})
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("SPANCOST_COMPUTE_SHARE", "0", "a share above 0"),
+        ("SPANCOST_FLUSH_INTERVAL", "0s", "a duration above zero"),
+        ("SPANCOST_ENABLED", "perhaps", "true or false"),
+        ("SPANCOST_REGION", "mars", "no prices for this region"),
+        ("SPANCOST_LABELS", "tenant,colour", "one of feature, team, tenant"),
+        ("SPANCOST_ASSUME", "luck", "a comma-separated subset of compute, region"),
+        ("SPANCOST_CONFIG", "/nowhere.yaml", "the path of a readable YAML file"),
+    ],
+)
+def test_wrong_variable_is_told_by_its_name(
+    variable: str, value: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_config(environ={variable: value})
+    assert str(caught.value).startswith(f"environment: {variable}: '{value}' is not accepted: ")
+
+
+def test_unknown_argument_is_told_with_the_nearest_one() -> None:
+    with pytest.raises(ConfigError, match="argument: regoin: 'x' is not accepted: did you mean 'region'"):
+        load_config(environ={}, regoin="x")
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("500ms", 0.5), (30, 30.0), ("5m", 300.0), ("1.5h", 5400.0), ("7d", 604800.0)])
+def test_durations_are_read_with_their_unit(text: object, seconds: float) -> None:
+    assert parse_seconds(text) == seconds

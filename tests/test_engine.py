@@ -1,0 +1,160 @@
+"""The engine: labels that come late, roots that never end, sinks that fail, and limits."""
+
+from __future__ import annotations
+
+import pytest
+from opentelemetry.trace import SpanKind, Status, StatusCode
+
+from spancost import attribute, names
+from spancost.testing import World, priced_provider
+from spancost.window import INNER, Batch, EntryLabels
+from tests.spans import PUT_USD, REGION, counted_usd, put_item, server, start
+
+
+def _routes(world: World, component: str) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for key, sums in world.recorded.charges.items():
+        if key.line.component == component:
+            found[key.labels.http_route] = found.get(key.labels.http_route, 0.0) + sums.usd
+    return found
+
+
+def test_charge_waits_for_a_route_that_the_framework_sets_late() -> None:
+    with priced_provider(region=REGION, compute="36usd/h") as world:
+        request = start(world.tracer, "GET", None, SpanKind.SERVER, server(""))
+        with attribute(tenant="acme"):
+            call = start(world.tracer, "put", request, SpanKind.CLIENT, put_item())
+        world.clock.advance(1.0)
+        call.end()
+        world.publish()
+        assert _routes(world, names.AWS) == {}
+        request.set_attribute("http.route", "/found")
+        request.end()
+        world.publish()
+        assert _routes(world, names.AWS) == {"/found": pytest.approx(PUT_USD)}
+        assert _routes(world, names.COMPUTE)["/found"] == pytest.approx(0.01)
+
+
+def test_long_request_without_a_route_is_booked_after_one_interval_without_its_path() -> None:
+    with priced_provider(region=REGION, partial_cost_interval_s=10.0) as world:
+        request = start(world.tracer, "GET /users/7", None, SpanKind.SERVER, server(""))
+        world.clock.advance(1.0)
+        start(world.tracer, "put", request, SpanKind.CLIENT, put_item()).end()
+        world.clock.advance(10.5)
+        world.publish()
+        assert _routes(world, names.AWS) == {names.NO_ROUTE: pytest.approx(PUT_USD)}
+        request.end()
+        world.publish()
+        assert world.recorded.usd(names.AWS) == pytest.approx(PUT_USD)
+
+
+def test_root_that_never_ends_is_settled_and_what_ends_below_it_later_is_late() -> None:
+    with priced_provider(region=REGION, compute="36usd/h", max_root_quiet_s=60.0, idle_after_s=1000.0) as world:
+        root = start(world.tracer, "socket")
+        call = start(world.tracer, "put", root, SpanKind.CLIENT, put_item())
+        world.clock.advance(61.0)
+        world.publish()
+        assert world.engine.evictions == 1
+        assert world.recorded.usd(names.COMPUTE) == pytest.approx(0.61)
+        call.end()
+        root.end()
+        world.publish()
+        assert world.recorded.late_usd(names.AWS) == pytest.approx(PUT_USD)
+        assert names.TOTAL_NANO_USD not in world.attributes("socket")
+
+
+def test_open_roots_beyond_the_limit_are_settled_oldest_first() -> None:
+    with priced_provider(max_open_roots=3) as world:
+        roots = [start(world.tracer, f"root-{number}") for number in range(5)]
+        world.publish()
+        assert world.engine.evictions == 2
+        for root in roots:
+            root.end()
+        kept = [span.name for span in world.spans if names.TOTAL_NANO_USD in (span.attributes or {})]
+        assert kept == ["root-2", "root-3", "root-4"]
+
+
+def test_window_beyond_its_keys_folds_into_other_and_keeps_the_sum(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spancost.engine._MAX_WINDOW_KEYS", 10)
+    with priced_provider(region=REGION) as world:
+        for number in range(50):
+            with attribute(tenant=f"t{number}"):
+                start(world.tracer, "x").end()
+                with world.tracer.start_as_current_span("put", attributes=put_item()):
+                    pass
+        world.publish()
+        assert world.recorded.usd(names.AWS) == pytest.approx(50 * PUT_USD, rel=1e-9)
+        assert counted_usd(world, names.AWS) == pytest.approx(50 * PUT_USD, rel=1e-9)
+        assert len({key.attribution.tenant for key in world.recorded.charges}) <= 12
+
+
+def test_request_is_counted_once_with_its_outcome_and_only_served_ones_reach_the_histogram() -> None:
+    with priced_provider() as world:
+        bad = start(world.tracer, "GET", None, SpanKind.SERVER, server("/a"))
+        bad.set_status(Status(StatusCode.ERROR))
+        bad.end()
+        start(world.tracer, "GET", None, SpanKind.SERVER, server("/a")).end()
+        start(world.tracer, "process", None, SpanKind.CONSUMER).end()
+        start(world.tracer, "nightly").end()
+        world.publish()
+        found = {
+            (key.labels, key.outcome, key.served): sums.count
+            for batch in world.recorded.batches
+            for key, sums in batch.requests.items()
+        }
+        assert found == {
+            (EntryLabels("/a", "GET", ""), "error", True): 1,
+            (EntryLabels("/a", "GET", ""), "ok", True): 1,
+            (EntryLabels("", "", "process"), "ok", True): 1,
+            (EntryLabels("", "", "nightly"), "ok", False): 1,
+        }
+        assert sum(sum(reading.buckets) for reading in world.totals.read(world.totals.requests)) == 3
+
+
+def test_failing_sink_drops_its_oldest_batches_beyond_a_bound_and_counts_them() -> None:
+    class Broken:
+        name = "broken"
+
+        def write(self, batch: Batch, *, final: bool) -> None:
+            raise OSError
+
+        def close(self) -> None:
+            return
+
+    with priced_provider(region=REGION, reraise=False) as world:
+        world.engine.add_sink(Broken())
+        for _ in range(105):
+            start(world.tracer, "put", None, SpanKind.CLIENT, put_item()).end()
+            world.engine.publish()
+        assert world.engine.waiting_batches == 100
+        assert world.engine.errors.counts["sink.broken.dropped"] == 5
+        assert world.recorded.usd() == pytest.approx(105 * PUT_USD, rel=1e-9)
+
+
+def test_costliest_traces_are_kept_whole_and_the_others_are_not() -> None:
+    with priced_provider(region=REGION, compute="36usd/h") as world:
+        world.engine.keep_traces = True
+        for number in range(30):
+            request = start(world.tracer, f"r{number}")
+            start(world.tracer, "put", request, SpanKind.CLIENT, put_item()).end()
+            world.clock.advance(1.0 + number)
+            request.end()
+        world.publish()
+        traces = [trace for batch in world.recorded.batches for trace in batch.traces]
+        assert {trace.nodes[-1].name for trace in traces} == {f"r{number}" for number in range(10, 30)}
+        for trace in traces:
+            charged = sum(charge.usd for node in trace.nodes for charge in node.charges)
+            assert charged == pytest.approx(trace.total_usd, rel=1e-9)
+
+
+def test_seconds_that_a_quiet_machine_spends_are_idle_and_everything_adds_up_to_uptime() -> None:
+    with priced_provider(compute="36usd/h", compute_share=0.25) as world:
+        start(world.tracer, "first").end()
+        world.clock.advance(10.0)
+        with world.tracer.start_as_current_span("work"):
+            world.clock.advance(4.0)
+        world.clock.advance(6.0)
+        world.publish()
+        idle = world.totals.read(world.totals.idle)[0].value
+        assert idle == pytest.approx(16.0 * 0.25 * 0.01)
+        assert world.recorded.usd(names.COMPUTE, "entry", INNER) == pytest.approx(4.0 * 0.25 * 0.01)

@@ -1,0 +1,178 @@
+"""A forked child starts at zero: it charges nothing of its parent, and both have exact totals."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry.trace import SpanKind
+
+from spancost import names
+from spancost.capture import facts as capture_facts
+from spancost.sinks.ledger import Ledger, LedgerReader
+from spancost.testing import World, priced_provider
+from spancost.window import Batch, Origin
+from tests.spans import EGRESS_USD_PER_GB, GB, PUT_USD, REGION, counted_usd, put_item, server, start
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+
+
+def _in_child(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Fork, do `work` in the child, and return what it returned."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(reading)
+            os.write(writing, json.dumps(work()).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as answer:
+        content = answer.read()
+    os.waitpid(pid, 0)
+    return json.loads(content)
+
+
+def _put(world: World, times: int = 1) -> None:
+    for _ in range(times):
+        start(world.tracer, "put", kind=SpanKind.CLIENT, attributes=put_item()).end()
+
+
+def test_child_charges_nothing_of_an_open_span_of_its_parent_and_roots_its_own_spans() -> None:
+    with priced_provider(compute="36usd/h", region=REGION) as world:
+        _put(world, 3)
+        world.clock.advance(1.0)
+        request = start(world.tracer, "GET", kind=SpanKind.SERVER, attributes=server(response_bytes=GB))
+
+        def work() -> dict[str, Any]:
+            world.recorded.charges.clear()
+            world.exporter.clear()
+            call = start(world.tracer, "put in child", request, SpanKind.CLIENT, put_item())
+            world.clock.advance(2.0)
+            call.end()
+            request.end()
+            capture_facts.report_late(request, {"response_bytes": GB})
+            world.publish()
+            own = world.attributes("put in child")
+            return {
+                "usd": world.recorded.usd(),
+                "counted": {component: counted_usd(world, component) for component in names.COMPONENTS},
+                "own_total": own[names.TOTAL_USD],
+                "is_root": names.TOTAL_NANO_USD in own,
+                "parent_attributes": [key for key in world.attributes("GET") if key.startswith("spancost.")],
+            }
+
+        world.engine.connect()
+        child = _in_child(work)
+        assert child["is_root"]
+        assert child["own_total"] == pytest.approx(2.0 * 0.01 + PUT_USD, rel=1e-12)
+        assert child["usd"] == pytest.approx(child["own_total"], rel=1e-12)
+        assert child["counted"]["aws"] == pytest.approx(PUT_USD, rel=1e-12)
+        assert child["counted"]["egress"] == 0
+        assert child["parent_attributes"] == []
+
+        call = start(world.tracer, "put in parent", request, SpanKind.CLIENT, put_item())
+        call.end()
+        request.end()
+        world.publish()
+        assert world.recorded.usd(names.AWS) == counted_usd(world, names.AWS) == pytest.approx(4 * PUT_USD, rel=1e-12)
+        assert world.recorded.usd(names.EGRESS) == pytest.approx(EGRESS_USD_PER_GB, rel=1e-12)
+
+
+class SlowSink:
+    """A sink whose write takes as long as the test wants, as SQLite or an exporter does."""
+
+    name = "slow"
+
+    def __init__(self) -> None:
+        self.writing = threading.Event()
+        self.go_on = threading.Event()
+
+    def write(self, batch: Batch, *, final: bool) -> None:
+        self.writing.set()
+        self.go_on.wait(10)
+
+    def close(self) -> None:
+        self.go_on.set()
+
+
+def test_fork_waits_for_a_publishing_thread_and_the_child_publishes_at_once() -> None:
+    with priced_provider(region=REGION) as world:
+        _put(world, 5)
+        slow = SlowSink()
+        world.engine.add_sink(slow)
+        publisher = threading.Thread(target=world.engine.publish)
+        publisher.start()
+        assert slow.writing.wait(10)
+        release = threading.Timer(0.2, slow.go_on.set)
+        release.start()
+
+        def work() -> dict[str, Any]:
+            world.recorded.charges.clear()
+            _put(world)
+            return {"flushed": world.engine.flush(5.0), "usd": world.recorded.usd(names.AWS)}
+
+        child = _in_child(work)
+        publisher.join(10)
+        release.join()
+        assert child == {"flushed": True, "usd": pytest.approx(PUT_USD, rel=1e-12)}
+        _put(world)
+        world.publish()
+        assert world.recorded.usd(names.AWS) == pytest.approx(6 * PUT_USD, rel=1e-12)
+
+
+def test_ten_children_and_their_parent_add_up_in_one_ledger(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    with priced_provider(region=REGION) as world:
+        world.engine.add_sink(Ledger(path, Origin("shop")))
+        _put(world, 2)
+        for _ in range(10):
+
+            def work() -> dict[str, Any]:
+                _put(world, 3)
+                return {"flushed": world.engine.flush(10.0)}
+
+            assert _in_child(work) == {"flushed": True}
+            _put(world)
+        world.publish()
+    with LedgerReader(path) as reader:
+        totals = reader.totals()
+    assert totals.usd == pytest.approx((2 + 10 * 3 + 10) * PUT_USD, rel=1e-9)
+    assert totals.requests == 2 + 10 * 3 + 10
+
+
+def test_fork_while_other_threads_serve_leaves_a_child_that_works() -> None:
+    with priced_provider(region=REGION) as world:
+        stop = threading.Event()
+
+        def serve() -> None:
+            while not stop.is_set():
+                _put(world)
+
+        workers = [threading.Thread(target=serve) for _ in range(3)]
+        for worker in workers:
+            worker.start()
+        try:
+            for _ in range(10):
+
+                def work() -> dict[str, Any]:
+                    world.recorded.charges.clear()
+                    # The in-memory exporter's own lock may have been held by another thread: leave it aside.
+                    world.exporter.__init__()
+                    _put(world, 2)
+                    return {"flushed": world.engine.flush(5.0), "usd": world.recorded.usd(names.AWS)}
+
+                assert _in_child(work) == {"flushed": True, "usd": pytest.approx(2 * PUT_USD, rel=1e-12)}
+        finally:
+            stop.set()
+            for worker in workers:
+                worker.join(10)
+        served = len(world.spans)
+        world.publish()
+        assert world.recorded.usd(names.AWS) == pytest.approx(served * PUT_USD, rel=1e-9)

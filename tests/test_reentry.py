@@ -1,0 +1,50 @@
+"""Hooks re-entered on their own thread, by the garbage collector and by signal handlers: no deadlock, no loss."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.spans import PUT_USD
+
+_ROOT = Path(__file__).parent.parent
+_LIMIT_S = 60
+
+
+def _run(mode: str) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.reentry_app", mode],
+        cwd=_ROOT,
+        timeout=_LIMIT_S,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def _nothing_is_lost(result: dict[str, Any]) -> None:
+    assert result["flushed"] is True
+    assert result["aws_usd"] == pytest.approx(result["calls"] * PUT_USD, rel=1e-9)
+    assert result["roots_usd"] + result["late_usd"] == pytest.approx(result["charged_usd"], rel=1e-9)
+
+
+def test_spans_of_abandoned_generators_that_end_inside_our_hooks_are_all_charged() -> None:
+    result = _run("abandoned")
+    _nothing_is_lost(result)
+    assert result["errors"] == {}
+    assert result["reentered"] > 100
+    assert result["spans"] == 4 * result["calls"] // 3
+
+
+def test_signal_handler_that_flushes_during_load_neither_hangs_nor_loses_anything() -> None:
+    result = _run("signals")
+    _nothing_is_lost(result)
+    assert set(result["errors"]) <= {"flush"}  # a push that a signal cut off after its 0.2 s
+    assert result["spans"] == 2 * result["calls"]
