@@ -104,5 +104,5 @@ def replay(world: World, spans: list[Recorded]) -> dict[str, ReadableSpan]:
         )
         assert isinstance(span, Span)
         live[recorded.id] = span
-        by_own_id[span.context.span_id] = recorded.id
+        by_own_id[span.get_span_context().span_id] = recorded.id
     return {by_own_id[span.context.span_id]: span for span in world.spans if span.context is not None}

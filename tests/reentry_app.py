@@ -107,7 +107,7 @@ def _abandoned(tracer: Tracer) -> int:
 
 
 def _signals(tracer: Tracer, engine: CostEngine) -> int:
-    """Serve requests while a signal handler flushes every other millisecond, and the application itself now and then."""
+    """Serve requests while a signal handler flushes every other millisecond, and the application now and then."""
     flushes = 0
 
     def flush(*_: object) -> None:

@@ -73,12 +73,18 @@ _WRONG_FILES = {
     ),
     "value for a section": ("metrics: 5", r"metrics: 5 is not accepted: a section with metrics\.labels, "),
     "wrong duration": ("flush_interval: 5 parsecs", r"flush_interval: '5 parsecs' is not accepted: a duration .*500ms"),
-    "share above one": ("compute: {share: 3/2}", r"compute\.share: '3/2' is not accepted: a share above 0 and at most 1"),
+    "share above one": (
+        "compute: {share: 3/2}",
+        r"compute\.share: '3/2' is not accepted: a share above 0 and at most 1",
+    ),
     "wrong choice": (
         "egress: {clients: everyone}",
         r"egress\.clients: 'everyone' is not accepted: one of internet, private",
     ),
-    "port out of range": ("metrics: {prometheus_port: 70000}", r"metrics\.prometheus_port: 70000 is not accepted: a port"),
+    "port out of range": (
+        "metrics: {prometheus_port: 70000}",
+        r"metrics\.prometheus_port: 70000 is not accepted: a port",
+    ),
     "unknown label": (
         "metrics: {labels: [tennant]}",
         r"metrics\.labels: \['tennant'\] is not accepted: did you mean 'tenant'\?",
@@ -165,6 +171,8 @@ def test_unknown_argument_is_told_with_the_nearest_one() -> None:
         load_config(environ={}, regoin="x")
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("500ms", 0.5), (30, 30.0), ("5m", 300.0), ("1.5h", 5400.0), ("7d", 604800.0)])
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("500ms", 0.5), (30, 30.0), ("5m", 300.0), ("1.5h", 5400.0), ("7d", 604800.0)]
+)
 def test_durations_are_read_with_their_unit(text: object, seconds: float) -> None:
     assert parse_seconds(text) == seconds

@@ -31,7 +31,9 @@ def test_two_tracers_of_one_call_are_charged_once_on_the_outer_span_from_the_ric
         inner.end()
         assert world.attributes(inner.name)[names.STATUS] == names.DUPLICATE
         outer.end()
-        assert world.attributes(outer.name)[names.DIRECT_USD] == pytest.approx(chat_usd(1200, 250, cached=1024), rel=1e-12)
+        assert world.attributes(outer.name)[names.DIRECT_USD] == pytest.approx(
+            chat_usd(1200, 250, cached=1024), rel=1e-12
+        )
         assert _llm_usd(world) == pytest.approx(chat_usd(1200, 250, cached=1024), rel=1e-12)
 
 
@@ -65,7 +67,9 @@ def test_fifty_equal_calls_of_one_scope_are_fifty_charges_even_with_one_id() -> 
     ],
     ids=["other response", "other model", "other provider"],
 )
-def test_call_inside_another_that_is_not_the_same_is_charged_itself(outer: dict[str, Any], inner: dict[str, Any]) -> None:
+def test_call_inside_another_that_is_not_the_same_is_charged_itself(
+    outer: dict[str, Any], inner: dict[str, Any]
+) -> None:
     with priced_provider() as world:
         outside = _llm(world, _OUTER, None, outer)
         inside = _llm(world, _INNER, outside, inner)

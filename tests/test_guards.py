@@ -190,7 +190,7 @@ def test_failing_capture_hook_and_late_report_are_counted() -> None:
     with priced_provider(reraise=False, region=REGION) as world:
         world.engine.connect()
         try:
-            raise Broken
+            _break()
         except Broken:
             capture_facts.hook_failed("flask")
         with world.tracer.start_as_current_span("GET", kind=SpanKind.SERVER, attributes=server()) as span:
@@ -242,7 +242,7 @@ def test_errors_of_one_kind_are_logged_once_and_counted_each_time(caplog: pytest
     errors = ErrorLog()
     for _ in range(3):
         try:
-            raise Broken
+            _break()
         except Broken:
             errors.caught("sink.ledger")
     assert errors.counts == {"sink.ledger": 3}

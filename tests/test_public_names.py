@@ -76,8 +76,13 @@ def test_without_genai_prices_llm_spans_are_unpriced_and_everything_else_goes_on
 
 def test_importing_the_package_loads_neither_the_sdk_nor_prices() -> None:
     program = "import sys, spancost; print([n for n in ('opentelemetry', 'genai_prices', 'yaml') if n in sys.modules])"
-    done = subprocess.run([sys.executable, "-S", "-c", f"import sys; sys.path.insert(0, {str(_SRC.parent)!r}); {program}"],
-                          capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", f"import sys; sys.path.insert(0, {str(_SRC.parent)!r}); {program}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
     assert done.stdout.strip() == "[]"
 
 

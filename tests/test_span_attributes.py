@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -64,9 +64,10 @@ def test_sdk_that_takes_public_attributes_while_ending_is_written_to_in_public(m
         choose_technique.cache_clear()
 
 
-def _priced_request() -> tuple[dict[str, Any], dict[str, Any], list[str]]:
+def _priced_request() -> tuple[Mapping[str, Any], Mapping[str, Any], list[str]]:
     class Before(SpanProcessor):
-        seen: list[str] = []
+        def __init__(self) -> None:
+            self.seen: list[str] = []
 
         def on_end(self, span: ReadableSpan) -> None:
             self.seen.append(span.name)
@@ -75,7 +76,6 @@ def _priced_request() -> tuple[dict[str, Any], dict[str, Any], list[str]]:
         last = InMemorySpanExporter()
         world.provider.add_span_processor(SimpleSpanProcessor(last))
         before = Before()
-        before.seen = []
         world.provider.add_span_processor(before)
         request = start(world.tracer, "GET", None, SpanKind.SERVER, server())
         call = start(world.tracer, "put", request, SpanKind.CLIENT, put_item())
@@ -89,7 +89,7 @@ def _priced_request() -> tuple[dict[str, Any], dict[str, Any], list[str]]:
         return world.attributes("GET"), world.attributes("put"), before.seen
 
 
-def _is_right(result: tuple[dict[str, Any], dict[str, Any], list[str]]) -> None:
+def _is_right(result: tuple[Mapping[str, Any], Mapping[str, Any], list[str]]) -> None:
     root, call, seen = result
     assert seen == ["put", "GET"]
     assert call["app.key"] == "kept"

@@ -89,6 +89,12 @@ _APPS: Final[Mapping[str, _App]] = {
 APPS: Final = tuple(_APPS)
 
 
+_SPANCOST_YAML = """\
+http:
+  free_hosts: ["127.0.0.1"]   # the shop's own apps: what they cost is priced where they run
+"""
+
+
 class Stack:
     """Starts and stops the shop. A context manager; `stop` is graceful and may be called again.
 
@@ -131,6 +137,7 @@ class Stack:
         self.directory = directory
         self.ledger = ledger or directory / "spancost.sqlite"
         self.lease = directory / "lease"
+        self.config = directory / "spancost.yaml"
         self.urls: Mapping[str, str] = {}
         """Base URL of each app by name, once started."""
         self._otlp_endpoint = otlp_endpoint
@@ -202,6 +209,7 @@ class Stack:
 
     def _start(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
+        self.config.write_text(_SPANCOST_YAML, encoding="utf-8")
         ports = {name: ReservedPort() for name in (_AWS, _LLM, *APPS)}
         urls = {name: port.url for name, port in ports.items()}
         self._tell("starting AWS (moto) and the LLM server")
@@ -252,6 +260,7 @@ class Stack:
             "SHOP_TWILIO_PROXY": urls[_LLM],
             "SHOP_QUEUE_URL": f"{urls[_AWS]}/{_ACCOUNT}/{_QUEUE}",
             "SHOP_TOPIC_ARN": _TOPIC_ARN,
+            "SPANCOST_CONFIG": str(self.config),
             "SPANCOST_LEDGER": str(self.ledger),
             "SPANCOST_COMPUTE": "aws:m6i.large",
             "SPANCOST_REGION": _REGION,

@@ -15,8 +15,8 @@ from opentelemetry import trace
 
 from spancost import names
 from spancost._guard import logger
-from spancost.config import ASSUMED_COMPUTE, ASSUMED_REGION, Config, load_config
 from spancost.capture.instrumentors import hook_instrumentors
+from spancost.config import ASSUMED_COMPUTE, ASSUMED_REGION, Config, load_config
 from spancost.engine import CostEngine, MeterSet
 from spancost.errors import SpancostError
 from spancost.meters.aws import AwsMeter

@@ -419,7 +419,9 @@ class CostEngine:
                     outer.held = []
                     root = outer.root
                     if isinstance(root, LocalRoot):
-                        root.holders = [*(root.holders or ()), outer]
+                        if root.holders is None:
+                            root.holders = []
+                        root.holders.append(outer)
                 outer.held.append(HeldUsage(view.scope, usage, view.start_ns))
                 outer.held.extend(node.held or ())
                 node.held = None

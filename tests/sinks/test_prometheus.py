@@ -136,7 +136,13 @@ def test_workers_and_their_forked_children_add_up_exactly_in_multiprocess_mode(t
         "print(generate_latest(registry).decode())"
     )
     text = subprocess.run(
-        [sys.executable, "-c", reader], cwd=_ROOT, env=environment, check=True, timeout=60, capture_output=True, text=True
+        [sys.executable, "-c", reader],
+        cwd=_ROOT,
+        env=environment,
+        check=True,
+        timeout=60,
+        capture_output=True,
+        text=True,
     ).stdout
     requests = 7 + 11 + 2 * 10
     cost = _samples(text, "spancost_cost_usd_total")

@@ -1,0 +1,92 @@
+"""Processes that share a machine divide its price by the lease file."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from spancost.lease import Lease, LeaseUnavailableError
+
+_MEMBER = """
+import sys, time
+from spancost.lease import Lease
+lease = Lease(sys.argv[1])
+lease.join(time.monotonic())
+print("joined", flush=True)
+sys.stdin.readline()
+lease.settle(leave=len(sys.argv) < 3)
+"""
+
+
+def _member(path: Path, *arguments: str) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", _MEMBER, str(path), *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "joined\n"
+    return process
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    process.communicate("\n", timeout=30)
+
+
+def test_process_alone_is_entitled_to_all_of_the_time_since_its_first_span(tmp_path: Path) -> None:
+    began = time.monotonic()
+    lease = Lease(str(tmp_path / "lease.json"))
+    assert not lease.others_live()
+    lease.join(began)
+    lease.settle()
+    assert 0.0 <= lease.entitled_s <= time.monotonic() - began
+    assert [share for _, share in lease.plan] == [1.0]
+    lease.settle(leave=True)
+
+
+def test_second_member_halves_the_share_at_a_moment_that_was_announced(tmp_path: Path) -> None:
+    path = tmp_path / "lease.json"
+    lease = Lease(str(path))
+    lease.join(time.monotonic())
+    other = _member(path)
+    try:
+        assert lease.others_live()
+        lease.settle()
+        assert [share for _, share in lease.plan] == [1.0, 0.5]
+        assert lease.plan[1][0] > lease.plan[0][0]
+    finally:
+        _stop(other)
+    lease.settle(leave=True)
+
+
+def test_killed_member_is_found_dead_and_counts_no_more(tmp_path: Path) -> None:
+    path = tmp_path / "lease.json"
+    other = _member(path)
+    other.kill()
+    other.communicate(timeout=30)
+    lease = Lease(str(path))
+    assert not lease.others_live()
+    lease.join(time.monotonic())
+    lease.settle()
+    assert lease.plan[-1][1] == 1.0
+
+
+@pytest.mark.parametrize("content", ["", "no json", "[1, 2]", json.dumps({"boot": "another", "members": [{"pid": 1}]})])
+def test_damaged_or_foreign_file_is_begun_anew(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "lease.json"
+    path.write_text(content)
+    lease = Lease(str(path))
+    lease.join(time.monotonic())
+    lease.settle()
+    assert lease.plan[-1][1] == 1.0
+    path.unlink()
+    lease.settle()
+    assert lease.plan[-1][1] == 1.0
+
+
+def test_file_that_cannot_be_written_is_told_as_a_reason(tmp_path: Path) -> None:
+    with pytest.raises(LeaseUnavailableError, match=str(tmp_path)):
+        Lease(str(tmp_path)).join(time.monotonic())
