@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -20,13 +22,22 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPANCOST_LEASE", "off")
 
 
+def _collectors() -> set[Any]:
+    """What is registered with prometheus_client, where that is imported at all."""
+    client = sys.modules.get("prometheus_client")
+    return set() if client is None else set(client.REGISTRY._collector_to_names)
+
+
 @pytest.fixture(autouse=True)
 def isolated_globals() -> Iterator[None]:
     """What `install`, `attribute` and capture hooks keep per process is put back."""
     engine = spancost_install._default  # pyright: ignore[reportPrivateUsage]
     reports = (facts._late_report, facts._failure_report)  # pyright: ignore[reportPrivateUsage]
     seen = attribution._Use.seen  # pyright: ignore[reportPrivateUsage]
+    collectors = _collectors()
     yield
+    for collector in _collectors() - collectors:
+        sys.modules["prometheus_client"].REGISTRY.unregister(collector)
     spancost_install._default = engine  # pyright: ignore[reportPrivateUsage]
     attribution._Use.seen = seen  # pyright: ignore[reportPrivateUsage]
     facts.connect(*reports)

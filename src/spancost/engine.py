@@ -960,8 +960,9 @@ class CostEngine:
         deadline = time.monotonic() + timeout_s
         with self.lock:
             if self.busy:
-                self._wake.set()
-                return False  # called from a signal handler inside one of our hooks
+                # Called from a signal handler inside one of our hooks. Not even `_wake` may be set here: the hook may
+                # have been interrupted while it held the plain lock inside of it.
+                return False
         thread = threading.get_ident()
         if thread in self._flushing:
             return False
