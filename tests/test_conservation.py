@@ -17,7 +17,7 @@ from opentelemetry.trace import SpanKind
 
 from spancost import attribute, names
 from spancost.capture import facts as capture_facts
-from spancost.charge import Charge, price_line
+from spancost.charge import SERVER, Charge, price_line
 from spancost.sinks.ledger import Ledger, LedgerReader
 from spancost.testing import World, priced_provider
 from spancost.window import IDLE, LATE_ENTRY, LATE_INNER, UNATTRIBUTED, Origin
@@ -100,7 +100,8 @@ class _Run:
         attributes: dict[str, Any] = {}
         if kind is SpanKind.SERVER:
             attributes = server("" if what % 2 else f"/r/{what}", response_bytes=what * 1000)
-            self.due(names.EGRESS, what * 1000 / GB * EGRESS_USD_PER_GB)
+            if parent is None or not self.below_server(parent):
+                self.due(names.EGRESS, what * 1000 / GB * EGRESS_USD_PER_GB)
         elif what % 5 == 1:
             attributes = put_item()
             self.due(names.AWS, PUT_USD)
@@ -112,6 +113,11 @@ class _Run:
             attributes[names.TENANT] = f"tenant-{what}"
         self.started.append(start(tracer, f"span-{len(self.started)}", parent, kind, attributes))
         self.is_open.append(True)
+
+    @staticmethod
+    def below_server(span: Span) -> bool:
+        """Say whether the local root of a span is a server's: inner server spans send nothing to the internet then."""
+        return span._spancost_node.root.kind == SERVER  # type: ignore[attr-defined]
 
     def end(self, index: int) -> None:
         if not self.is_open[index]:
@@ -151,9 +157,10 @@ def _play(run: _Run, steps: list[tuple[str, int, int, float]]) -> None:
             run.end(one % len(run.started))
         elif step == "late" and some is not None and some.kind is SpanKind.SERVER and not some.is_recording():
             capture_facts.report_late(some, {"response_bytes": other * 1000})
-            late_usd = other * 1000 / GB * EGRESS_USD_PER_GB
-            run.due(names.EGRESS, late_usd)
-            run.reported_late_usd += late_usd
+            if some._spancost_node.is_entry or not run.below_server(some):  # type: ignore[attr-defined]
+                late_usd = other * 1000 / GB * EGRESS_USD_PER_GB
+                run.due(names.EGRESS, late_usd)
+                run.reported_late_usd += late_usd
         elif step == "nobody":
             line = price_line(names.CUSTOM, "geo", "lookup", unit="request", source="test")
             world.engine.book_unattributed([Charge(line, 1.0, 0.002, 0.002)])

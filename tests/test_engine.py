@@ -75,7 +75,7 @@ def test_open_roots_beyond_the_limit_are_settled_oldest_first() -> None:
 
 
 def test_window_beyond_its_keys_folds_into_other_and_keeps_the_sum(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spancost.engine._MAX_WINDOW_KEYS", 10)
+    monkeypatch.setattr("spancost.journal._MAX_KEYS", 10)
     with priced_provider(region=REGION) as world:
         for number in range(50):
             with attribute(tenant=f"t{number}"):

@@ -17,8 +17,9 @@ from spancost import names
 from spancost._guard import logger
 from spancost.capture.instrumentors import hook_instrumentors
 from spancost.config import ASSUMED_COMPUTE, ASSUMED_REGION, Config, load_config
-from spancost.engine import CostEngine, MeterSet
+from spancost.engine import CostEngine
 from spancost.errors import SpancostError
+from spancost.measuring import MeterSet
 from spancost.meters.aws import AwsMeter
 from spancost.meters.compute import ComputePricing
 from spancost.meters.egress import EgressMeter

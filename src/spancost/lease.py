@@ -110,7 +110,9 @@ class Lease:
                 # What the notice still brings belongs to this process, which will not be there: it is idle. The
                 # last one to leave owes nobody a notice.
                 alone = not any(row["until"] is None for row in rows if row is not mine)
-                until = mine["until"] = max(mine["from"], _next_change(rows, now, notice_s=0.0 if alone else NOTICE_S))
+                starts: float = rows[rows.index(mine)]["from"]
+                until = max(starts, _next_change(rows, now, notice_s=0.0 if alone else NOTICE_S))
+                mine["until"] = until
                 self._left = True
             self.entitled_s += _entitlement(rows, mine, self._settled_at, until)
             self._settled_at = until
@@ -159,7 +161,7 @@ def _with_the_dead_ended(rows: list[dict[str, Any]], now: float) -> list[dict[st
     for row in rows:
         changed = dict(row)
         if changed["until"] is None and not _is_alive(changed):
-            changed["until"] = max(changed["from"], _next_change(rows, now))
+            changed["until"] = max(float(changed["from"]), _next_change(rows, now))
         if changed["until"] is None or changed["until"] > now - _KEEP_ENDED_S:
             kept.append(changed)
     return kept

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from spancost import names
 from spancost.charge import Charge
 from spancost.tree import Node, Root
 from spancost.window import Attribution, EntryLabels, KeptNode
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import Span
 
     from spancost.attribution import Tags
+    from spancost.journal import Booked
     from spancost.meters.llm import LlmUsage
 
 NOBODY = Attribution()
@@ -25,60 +28,53 @@ class HeldUsage(NamedTuple):
     start_ns: int
 
 
-class Waiting(NamedTuple):
-    """A charge that waits for its local root to learn its route."""
-
-    minute: int
-    charge: Charge
-    attribution: Attribution
-    position: str
-    calls: int
+# What every span and every root needs is in slots, set in `__init__` (which repeats that of the base class: one call
+# less on the span path). What few need are class-level defaults over the `__dict__`, which only those few come to have.
 
 
 class SpanNode(Node):
     """Node of a live span."""
 
-    __slots__ = ("call_host", "facts", "held", "span", "tags")
+    facts: dict[str, Any] | None = None
+    """What capture hooks saw."""
+    tags: Tags | None = None
+    """What `attribute()` had set when the span started."""
+    held: list[HeldUsage] | None = None
+    """Usage of inner LLM spans that this span's charge replaces."""
+    call_host: str | None = None
+    """Set at the end of an LLM or AWS span: its host, or empty if it named none."""
+    is_entry: bool = False
+    """This is the local root's own span."""
 
-    def __init__(self, span: Span, tags: Tags | None) -> None:
-        # Repeats `Node.__init__` instead of calling it: one call less for every span.
+    __slots__ = ("__dict__", "is_timed", "span")
+
+    def __init__(self, span: Span) -> None:
         self.parent = None
         self.direct_usd = self.below_usd = self.compute_s = self.mark = 0.0
         self.open_children = 0
-        self.is_open = True
+        self.is_open = self.is_timed = True
         self.span: Span | None = span
         """The live span; None once it has ended, which breaks the reference cycle."""
-        self.facts: dict[str, Any] | None = None
-        """What capture hooks saw."""
-        self.tags = tags
-        """What `attribute()` had set when the span started."""
-        self.held: list[HeldUsage] | None = None
-        """Usage of inner LLM spans that this span's charge replaces."""
-        self.call_host: str | None = None
-        """Set at the end of an LLM or AWS span: its host, or empty if it named none."""
 
 
 class LocalRoot(Root):
-    """Local root of live spans: what its labels, total and late children need."""
+    """Local root of live spans, which gathers what they cost."""
 
-    __slots__ = (
-        "attribution",
-        "components",
-        "epoch",
-        "holders",
-        "inner_count",
-        "inner_s",
-        "kind",
-        "labels",
-        "span",
-        "touched_at",
-        "trace_id",
-        "trail",
-        "waiting",
-    )
+    labels: EntryLabels | None = None
+    """Labels once they are final."""
+    attribution: Attribution = NOBODY
+    """Set by `attribute()` inside the request."""
+    booked_usd: dict[str, float] | None = None
+    """USD by component that partial bookings took out."""
+    holders: list[SpanNode] | None = None
+    """Open LLM spans that hold usage of inner ones."""
+    trail: list[KeptNode] | None = None
+    """Ended spans, while traces are kept."""
+    trace_id: int = 0
 
-    def __init__(self, span: Span, epoch: int, kind: int) -> None:
-        # Repeats `Root.__init__` instead of calling it: one call less for every request.
+    __slots__ = ("__dict__", "booked_at", "charges", "epoch", "inner_count", "inner_s", "kind", "span")
+
+    def __init__(self, span: Span, epoch: int, kind: int, now: float) -> None:
         self.w = self.v_mark = self.last_event = self.accrued_s = self.assigned_s = 0.0
         self.leaves = self.open_spans = 0
         self.is_active = self.is_closed = False
@@ -88,21 +84,33 @@ class LocalRoot(Root):
         """Process epoch: a fork starts a new one, and nothing is charged across."""
         self.kind = kind
         """SpanKind value of the local root's own span."""
-        self.labels: EntryLabels | None = None
-        """Labels once they are final."""
-        self.attribution = NOBODY
-        """Set by `attribute()` inside the request."""
-        self.components: dict[str, float] = {}
-        """USD charged so far by component, before the local root's own span ended."""
+        self.booked_at = now
+        """Start, or the last partial booking, monotonic seconds."""
         self.inner_s = 0.0
         """Instance-seconds of ended inner spans that follow the root's own attribution, not yet booked."""
         self.inner_count = 0
-        self.holders: list[SpanNode] | None = None
-        """Open LLM spans that hold usage of inner ones."""
-        self.waiting: list[Waiting] | None = None
-        """Charges that wait for the route."""
-        self.touched_at = 0.0
-        """When something was first left to book, monotonic seconds."""
-        self.trail: list[KeptNode] | None = None
-        """Ended spans, while traces are kept."""
-        self.trace_id = 0
+        self.charges: list[Booked] | None = None
+        """Charges of ended inner spans, not yet booked."""
+
+    def components(self, usd_per_s: float | None, seconds: float, charges: Sequence[Charge]) -> dict[str, float]:
+        """Return USD by component of everything charged below this root so far.
+
+        Args:
+            usd_per_s: Price of an instance-second; None if unknown.
+
+            seconds: Instance-seconds of the root's own span.
+
+            charges: Charges of the root's own span.
+        """
+        usd = {} if self.booked_usd is None else dict(self.booked_usd)
+        if usd_per_s is not None:
+            usd[names.COMPUTE] = usd.get(names.COMPUTE, 0.0) + (self.inner_s + seconds) * usd_per_s
+        for charge in charges:
+            component = charge.line.component
+            usd[component] = usd.get(component, 0.0) + charge.usd
+        if self.charges is not None:
+            for booked in self.charges:
+                charge = booked[0]
+                component = charge.line.component
+                usd[component] = usd.get(component, 0.0) + charge.usd
+        return usd

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from opentelemetry.context import Context, get_current
@@ -14,6 +14,8 @@ from spancost import names
 from spancost.attribution import ATTRIBUTION_KEY
 from spancost.capture.facts import NODE_ATTRIBUTE
 from spancost.charge import LLM_SPAN, Charge
+from spancost.journal import COMPUTE_SECONDS, Ended, Late
+from spancost.measuring import measure, measure_llm
 from spancost.nodes import LocalRoot, SpanNode
 from spancost.span_attributes import (
     END_PATCH,
@@ -25,7 +27,7 @@ from spancost.span_attributes import (
     unpatch_end,
     write_public,
 )
-from spancost.window import KeptNode
+from spancost.window import INNER, LATE_INNER, Attribution, KeptNode
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan, Span
@@ -39,6 +41,12 @@ _ENDED: Final[Sequence[Charge]] = ()
 _SPAN_KEY: Final = next(iter(set_span_in_context(INVALID_SPAN, Context())))
 """Key of the current span in a context. `get_current_span` would look it up with three calls and a type test more."""
 _ERROR: Final = StatusCode.ERROR
+_COMPONENT_USD: Final = names.COMPONENT_USD
+_DIRECT_USD: Final = names.DIRECT_USD
+_TOTAL_USD: Final = names.TOTAL_USD
+_TOTAL_NANO_USD: Final = names.TOTAL_NANO_USD
+_COMPUTE_USD: Final = names.COMPONENT_USD[names.COMPUTE]
+_new_tuple: Final = cast("Callable[[type[Ended], tuple[Any, ...]], Ended]", tuple.__new__)  # pyright: ignore[reportUnknownMemberType]
 
 _RANK: Final = {names.UNPRICED: 4, names.ESTIMATED: 3, names.PRICED: 2, names.DUPLICATE: 1, names.FREE: 0}
 
@@ -83,10 +91,20 @@ class CostSpanProcessor(SpanProcessor):
                 return
             context = get_current() if parent_context is None else parent_context
             parent: Any = getattr(context.get(_SPAN_KEY), NODE_ATTRIBUTE, None)
-            node = SpanNode(span, cast("Tags | None", context.get(ATTRIBUTION_KEY)))
+            node = SpanNode(span)
+            if ATTRIBUTION_KEY in context:
+                node.tags = cast("Tags | None", context[ATTRIBUTION_KEY])
             span._spancost_node = node  # type: ignore[attr-defined]
             if engine.tree is None:
                 engine.get_ready(span.resource.attributes)
+            elif parent is not None and not engine.meters.compute.is_split:
+                root = parent.root
+                if root.epoch == engine.epoch and not root.is_closed:
+                    # Nothing is shared with other threads here, so there is nothing to lock.
+                    node.root = root
+                    node.parent = parent
+                    node.is_timed = False
+                    return
             now = engine.monotonic()
             with engine.lock:
                 if engine.busy:
@@ -118,7 +136,8 @@ class CostSpanProcessor(SpanProcessor):
     def _start_root(self, node: SpanNode, span: Span, now: float) -> None:
         engine = self._engine
         tree = engine.tree or engine.begin(now)
-        root = LocalRoot(span, engine.epoch, kind_of(span))
+        node.is_entry = True
+        root = LocalRoot(span, engine.epoch, kind_of(span), now)
         tags = node.tags
         if tags is not None:
             root.attribution = tags.attribution
@@ -144,10 +163,14 @@ class CostSpanProcessor(SpanProcessor):
             charges = _ENDED
             is_llm_span = False
             if attributes:
-                charges = engine.measure(span, node, attributes, end_ns)
+                charges = measure(engine.meters, engine.errors, span, node, attributes, end_ns)
                 is_llm_span = charges is LLM_SPAN
                 if is_llm_span and engine.meters.llm is not None:
                     engine.load_llm_prices()
+            elif not node.is_timed and not node.below_usd:
+                node.is_open = False
+                node.span = None
+                return
             now = engine.monotonic()
             with engine.lock:
                 if engine.busy:
@@ -181,61 +204,118 @@ class CostSpanProcessor(SpanProcessor):
             node.span = None
             return
         if is_llm_span:
-            charges = engine.measure_llm(span, node, attributes, end_ns)
-        seconds = tree.end(node, now)
-        usd_per_s = engine.meters.compute.usd_per_s
-        direct = 0.0 if usd_per_s is None else seconds * usd_per_s
+            charges = measure_llm(engine.meters, engine.errors, span, node, attributes, end_ns)
+        if node.is_timed:
+            seconds = tree.end(node, now)
+        else:
+            seconds = 0.0
+            node.is_open = False
+        compute = engine.meters.compute
+        usd_per_s = compute.usd_per_s
+        direct = node.direct_usd
+        if usd_per_s is not None:
+            direct += seconds * usd_per_s
         for charge in charges:
             direct += charge.usd
-        node.direct_usd += direct
+        node.direct_usd = direct
         node.span = None
-        minute = end_ns // _MINUTE_NS
         # Collecting the values first would cost a dict and a copy for every span.
         values = cast("dict[str, Any]", attributes) if self._in_place else {}
         if root.span is span:
-            failed = span.status.status_code is _ERROR
-            total, labels, attribution = engine.book_entry(root, span, seconds, charges, minute, failed, attributes)
-            values[names.TOTAL_USD] = total
-            values[names.TOTAL_NANO_USD] = round(total * 1e9)
-            for component, usd in root.components.items():
-                values[names.COMPONENT_USD[component]] = usd
-            if charges:
-                self._describe(values, node, charges, usd_per_s is not None)
-            else:
-                self._describe_compute(values, node, usd_per_s is not None)
-            if root.trail is not None:
-                self._leave_trail(root, span, node, charges, total, seconds, end_ns)
-                engine.keep(root, labels, attribution, total, end_ns)
-                root.trail = None
+            total = self._settle_root(root, span, attributes, values, charges, seconds, usd_per_s, end_ns)
         else:
             total = tree.roll_up(node)
-            attribution = None if node.tags is None and not attributes else engine.attribution_of(node, attributes)
-            engine.book_inner(root, seconds, charges, attribution, minute, now)
+            own = None if not attributes and node.tags is None else engine.attribution_of(node, attributes)
+            if root.span is None:
+                engine.note(Late(root, seconds, int(node.is_timed), charges, own, end_ns // _MINUTE_NS, LATE_INNER))
+            elif own is None and not charges:
+                root.inner_s += seconds
+                root.inner_count += node.is_timed
+            else:
+                self._leave_with_root(root, node, seconds, charges, own, end_ns)
             if usd_per_s is None and not charges and not node.below_usd:
                 return
-            values[names.TOTAL_USD] = total
-            if charges:
-                self._describe(values, node, charges, usd_per_s is not None)
-            else:
-                self._describe_compute(values, node, usd_per_s is not None)
-            if root.trail is not None:
-                self._leave_trail(root, span, node, charges, total, seconds, end_ns)
+            values[_TOTAL_USD] = total
+        if charges:
+            self._describe(values, attributes, node, charges, usd_per_s is not None)
+        else:
+            if usd_per_s is not None:
+                values[_DIRECT_USD] = direct
+            values.update(compute.attributes[engine.share_estimated])
+        if root.trail is not None:
+            self._leave_trail(root, span, node, charges, total, seconds, end_ns)
         if values is not attributes:
             write_public(span, values)
 
-    def _describe_compute(self, values: dict[str, Any], node: SpanNode, has_rate: bool) -> None:
-        """Add direct cost, status and source to the attributes of an ending span that has nothing but compute."""
-        line = self._engine.compute_line
-        values[names.DIRECT_USD] = node.direct_usd
-        values[names.STATUS] = line.status
-        if has_rate:
-            values[names.SOURCE] = line.source
-            if line.basis:
-                values[names.BASIS] = line.basis
-        elif line.reason:
-            values[names.REASON] = line.reason
+    def _settle_root(
+        self,
+        root: LocalRoot,
+        span: Span,
+        attributes: Mapping[str, Any],
+        values: dict[str, Any],
+        charges: Sequence[Charge],
+        seconds: float,
+        usd_per_s: float | None,
+        end_ns: int,
+    ) -> float:
+        """Add up what the local root has cost, note it down, and return it, USD."""
+        engine = self._engine
+        if charges or root.charges is not None or root.booked_usd is not None:
+            components = root.components(usd_per_s, seconds, charges)
+            total = sum(components.values())
+            for component, usd in components.items():
+                values[_COMPONENT_USD[component]] = usd
+        elif usd_per_s is not None:
+            total = values[_COMPUTE_USD] = (root.inner_s + seconds) * usd_per_s
+        else:
+            total = 0.0
+        root.span = None
+        failed = span.status.status_code is _ERROR
+        ended = (root, span, attributes, seconds, charges, end_ns // _MINUTE_NS, failed, total, end_ns)
+        # `Ended(...)` without the Python call that makes a NamedTuple.
+        engine.note(_new_tuple(Ended, ended))
+        values[_TOTAL_USD] = total
+        values[_TOTAL_NANO_USD] = round(total * 1e9)
+        if root.trail is not None and not engine.is_costly(total):
+            root.trail = None
+        return total
 
-    def _describe(self, values: dict[str, Any], node: SpanNode, charges: Sequence[Charge], has_rate: bool) -> None:
+    def _leave_with_root(
+        self,
+        root: LocalRoot,
+        node: SpanNode,
+        seconds: float,
+        charges: Sequence[Charge],
+        own: Attribution | None,
+        end_ns: int,
+    ) -> None:
+        """Leave what an inner span has cost with its open local root."""
+        if own is None:
+            root.inner_s += seconds
+            root.inner_count += node.is_timed
+            if not charges:
+                return
+        booked = root.charges
+        if booked is None:
+            booked = root.charges = []
+        minute = end_ns // _MINUTE_NS
+        if own is not None and node.is_timed:
+            compute = self._engine.meters.compute
+            usd, list_usd = seconds * (compute.usd_per_s or 0.0), seconds * (compute.list_usd_per_s or 0.0)
+            booked.append((Charge(COMPUTE_SECONDS, seconds, usd, list_usd), own, INNER, minute, 1))
+        calls = 1
+        for charge in charges:
+            booked.append((charge, own, INNER, minute, calls))
+            calls = 0
+
+    def _describe(
+        self,
+        values: dict[str, Any],
+        attributes: Mapping[str, Any],
+        node: SpanNode,
+        charges: Sequence[Charge],
+        has_rate: bool,
+    ) -> None:
         """Add direct cost, status and source to the attributes of an ending span."""
         worst, _, spent, _ = charges[0]
         for charge in charges[1:]:
@@ -260,7 +340,7 @@ class CostSpanProcessor(SpanProcessor):
                 values[names.OPERATION_COST] = spent
         tags = node.tags
         if tags is not None:
-            _write_tags(values, tags.attribution, tags.labels)
+            _write_tags(values, attributes, tags)
 
     def _leave_trail(
         self,
@@ -316,12 +396,10 @@ class CostSpanProcessor(SpanProcessor):
             return False
 
 
-def _write_tags(values: dict[str, Any], attribution: Any, labels: tuple[tuple[str, str], ...]) -> None:
-    if attribution.feature:
-        values[names.FEATURE] = attribution.feature
-    if attribution.tenant:
-        values[names.TENANT] = attribution.tenant
-    if attribution.team:
-        values[names.TEAM] = attribution.team
-    for name, value in labels:
-        values[names.LABEL_PREFIX + name] = value
+def _write_tags(values: dict[str, Any], attributes: Mapping[str, Any], tags: Tags) -> None:
+    """Say on the span whose cost it is; what its own attributes say stays."""
+    said = zip((names.FEATURE, names.TENANT, names.TEAM), tags.attribution, strict=True)
+    labels = ((names.LABEL_PREFIX + name, value) for name, value in tags.labels)
+    for name, value in (*said, *labels):
+        if value and name not in attributes:
+            values[name] = value

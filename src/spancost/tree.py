@@ -29,9 +29,11 @@ class Node:
 
     __slots__ = ("below_usd", "compute_s", "direct_usd", "is_open", "mark", "open_children", "parent", "root")
 
+    root: Root
+    """Set when the span is opened in a tree."""
+
     def __init__(self) -> None:
         self.parent: Node | None = None
-        self.root: Root
         self.direct_usd = 0.0
         """Charged on this span itself."""
         self.below_usd = 0.0

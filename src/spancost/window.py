@@ -6,9 +6,12 @@ and hands the full one to the sinks, which fold it into their own totals off the
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Final, NamedTuple
 
 from spancost.charge import Charge, PriceLine
+
+_NOTHING: Final[Mapping[str, float]] = {}
 
 ENTRY = "entry"
 """Charged on the local root's own span."""
@@ -132,3 +135,5 @@ class Batch(NamedTuple):
     charges: dict[ChargeKey, ChargeSum]
     requests: dict[RequestKey, RequestSum]
     traces: list[KeptTrace]
+    not_exported: Mapping[str, float] = _NOTHING
+    """USD by component among the charges that lie below local roots given up before they were exported: late money."""

@@ -27,7 +27,7 @@ class ComputePricing:
         pending: The rate is being looked up; `settle` will be called.
     """
 
-    __slots__ = ("assumed", "is_pending", "lines", "list_usd_per_s", "rate", "usd_per_s")
+    __slots__ = ("assumed", "attributes", "is_pending", "is_split", "lines", "list_usd_per_s", "rate", "usd_per_s")
 
     def __init__(self, rate: ComputeRate | None = None, *, assumed: bool = False, pending: bool = False) -> None:
         self.rate: ComputeRate | None = None
@@ -38,8 +38,13 @@ class ComputePricing:
         self.list_usd_per_s: float | None = None
         self.lines: tuple[PriceLine, PriceLine]
         """Price line of compute, and the same where the share is estimated: ready, since every span asks for it."""
+        self.attributes: tuple[dict[str, str], dict[str, str]]
+        """Span attributes that say how compute is priced, for each of the lines; to be copied, not changed."""
         self.settle(rate, assumed=assumed)
         self.is_pending = pending
+        self.is_split = pending or rate is not None
+        """Time is split among the spans inside a request. Without a price only requests as a whole are timed: what a
+        span inside has earned would be shown nowhere."""
 
     def settle(self, rate: ComputeRate | None, *, assumed: bool = False) -> None:
         """State the rate, or with None that it stays unknown."""
@@ -48,7 +53,9 @@ class ComputePricing:
         self.usd_per_s = None if rate is None else rate.usd_per_second
         self.list_usd_per_s = None if rate is None else rate.list_usd_per_second
         self.lines = (self._make_line(False), self._make_line(True))
+        self.attributes = (_described(self.lines[0]), _described(self.lines[1]))
         self.is_pending = False
+        self.is_split = rate is not None
 
     def line(self, *, share_estimated: bool = False) -> PriceLine:
         """Return the price line of compute; seconds are of the whole machine."""
@@ -74,3 +81,8 @@ class ComputePricing:
             basis=",".join(basis),
             source=rate.source,
         )
+
+
+def _described(line: PriceLine) -> dict[str, str]:
+    said = {names.STATUS: line.status, names.SOURCE: line.source, names.BASIS: line.basis, names.REASON: line.reason}
+    return {name: value for name, value in said.items() if value}

@@ -245,17 +245,14 @@ class MetricTotals:
         """The process ends: nothing is held back any more."""
         self._released = True
 
-    def add_late(self, component: str, usd: float) -> None:
-        """Count money below a local root that was never exported as late."""
-        with self.lock:
-            self.late.at((component,), self._monotonic()).value += usd
-
     def write(self, batch: Batch, *, final: bool) -> None:
         """Fold a batch into the totals; `final` lets every series show its value."""
         now = self._monotonic()
         with self.lock:
             for key, sums in batch.charges.items():
                 self._fold(key, sums, now)
+            for component, usd in batch.not_exported.items():
+                self.late.at((component,), now).value += usd
             for request, record in batch.requests.items():
                 if not request.served:
                     continue

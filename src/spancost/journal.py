@@ -1,0 +1,312 @@
+"""What the span path notes down, and how it becomes sums: the slow half of booking.
+
+A span that ends leaves its charges with its local root; a local root that ends leaves itself in the journal. That is
+all the span path does. Here, on the publishing thread, journal entries are given their labels and added up by
+`ChargeKey`, so label look-ups, caps and sums cost a request nothing.
+"""
+
+from __future__ import annotations
+
+import heapq
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+
+from spancost import names
+from spancost.attribution import ATTRIBUTION_ATTRIBUTES, entry_labels, filled, from_attributes, routeless_labels
+from spancost.charge import Charge, PriceLine, price_line
+from spancost.nodes import NOBODY, LocalRoot
+from spancost.window import (
+    ENTRY,
+    IDLE,
+    INNER,
+    LATE_INNER,
+    UNATTRIBUTED,
+    Attribution,
+    Batch,
+    ChargeKey,
+    ChargeSum,
+    EntryLabels,
+    KeptTrace,
+    RequestKey,
+    RequestSum,
+)
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import Span
+
+    from spancost.meters.compute import ComputePricing
+
+_BUCKETS: Final = names.REQUEST_COST_BUCKETS_USD
+BUCKET_COUNT: Final = len(_BUCKETS) + 1
+_MAX_KEYS: Final = 20_000
+MAX_KEPT_TRACES: Final = 20
+"""Costliest traces kept whole of one publishing."""
+_NO_LABELS: Final = EntryLabels()
+_EVERYBODY: Final = Attribution(names.OTHER, names.OTHER, names.OTHER)
+_OTHER_LABELS: Final = EntryLabels(names.OTHER, names.OTHER, names.OTHER)
+_SERVED: Final = (1, 4)  # SERVER, CONSUMER
+
+COMPUTE_SECONDS: Final = PriceLine(names.COMPUTE, "", "seconds")
+"""Stands for the machine's own line, which may not be known yet, in charges that are compute."""
+
+Booked: TypeAlias = "tuple[Charge, Attribution | None, str, int, int]"
+"""(charge, its own attribution or None for the root's, position, minute, calls). Calls are 0 for all but the first
+charge of a span: kinds of tokens of one call are one call."""
+
+
+class Ended(NamedTuple):
+    """A local root's own span has ended."""
+
+    root: LocalRoot
+    span: Span
+    attributes: Mapping[str, Any]
+    seconds: float
+    """Instance-seconds of the local root's own span."""
+    charges: Sequence[Charge]
+    minute: int
+    failed: bool
+    total_usd: float
+    end_ns: int
+
+
+class Partial(NamedTuple):
+    """What a local root that goes on has cost so far, or one that was given up."""
+
+    root: LocalRoot
+    name: str
+    attributes: Mapping[str, Any]
+    inner_s: float
+    inner_count: int
+    charges: Sequence[Booked]
+    minute: int
+
+
+class Late(NamedTuple):
+    """Charged below a local root that was exported already, or evicted."""
+
+    root: LocalRoot
+    seconds: float
+    spans: int
+    """Spans that the seconds belong to; 0 if this is no span's end."""
+    charges: Sequence[Charge]
+    attribution: Attribution | None
+    minute: int
+    position: str
+
+
+class Unattributed(NamedTuple):
+    """Usage without any span."""
+
+    charges: Sequence[Charge]
+    minute: int
+
+
+Entry: TypeAlias = Ended | Partial | Late | Unattributed
+
+
+class RequestRecord(NamedTuple):
+    """One finished request, for sinks that want each with its context (exemplars)."""
+
+    total_usd: float
+    labels: EntryLabels
+    outcome: str
+    span: Span
+
+
+def attribution_of_root(root: LocalRoot, attributes: Mapping[str, Any]) -> Attribution:
+    """Return a local root's attribution as its span and `attribute()` have it now."""
+    if not attributes or attributes.keys().isdisjoint(ATTRIBUTION_ATTRIBUTES):
+        return root.attribution
+    return filled(from_attributes(attributes), root.attribution)
+
+
+class Fold:
+    """Sums of journal entries, by key.
+
+    Args:
+        on_request: Receives each SERVER and CONSUMER local root; None if nobody wants them.
+    """
+
+    def __init__(self, on_request: Callable[[RequestRecord], None] | None = None) -> None:
+        self._on_request = on_request
+        self._charges: dict[ChargeKey, ChargeSum] = {}
+        self._requests: dict[RequestKey, RequestSum] = {}
+        self._compute: dict[tuple[int, EntryLabels, Attribution, str], list[float]] = {}
+        """(minute, labels, attribution, position) -> [instance-seconds, spans]: priced when the rate is known."""
+        self.traces: list[KeptTrace] = []
+
+    def add(self, entries: Iterable[Entry]) -> None:
+        """Add journal entries, in the order in which they were noted down."""
+        for entry in entries:
+            if isinstance(entry, Ended):
+                self._ended(entry)
+            elif isinstance(entry, Late):
+                self._late(entry)
+            elif isinstance(entry, Partial):
+                self._partial(entry)
+            else:
+                for index, charge in enumerate(entry.charges):
+                    self._book(charge, _NO_LABELS, NOBODY, UNATTRIBUTED, entry.minute, int(index == 0))
+
+    def merge(self, other: Fold) -> None:
+        """Add what another fold holds."""
+        for key, sums in other._charges.items():
+            mine = self._charges.setdefault(key, ChargeSum())
+            mine.quantity += sums.quantity
+            mine.list_usd += sums.list_usd
+            mine.usd += sums.usd
+            mine.count += sums.count
+        for request, record in other._requests.items():
+            total = self._requests.setdefault(request, RequestSum(BUCKET_COUNT))
+            total.count += record.count
+            total.total_usd += record.total_usd
+            total.buckets = [one + more for one, more in zip(total.buckets, record.buckets, strict=True)]
+        for (minute, labels, attribution, position), (seconds, count) in other._compute.items():
+            self._seconds(minute, labels, attribution, position, seconds, int(count))
+        self.traces += other.traces
+
+    def _ended(self, entry: Ended) -> None:
+        root, minute = entry.root, entry.minute
+        labels = root.labels
+        if labels is None:
+            labels = entry_labels(entry.span.name, root.kind, entry.attributes) or routeless_labels(entry.attributes)
+            root.labels = labels
+        attribution = root.attribution = attribution_of_root(root, entry.attributes)
+        self._seconds(minute, labels, attribution, ENTRY, entry.seconds, 1)
+        if root.inner_count:
+            self._seconds(minute, labels, attribution, INNER, root.inner_s, root.inner_count)
+        calls = 1
+        for charge in entry.charges:
+            self._book(charge, labels, attribution, ENTRY, minute, calls)
+            calls = 0
+        self._inner(root.charges or (), labels, attribution)
+        root.charges = None
+        outcome = "error" if entry.failed else "ok"
+        served = root.kind in _SERVED
+        key = RequestKey(minute, labels, attribution, outcome, served)
+        record = self._requests.get(key)
+        if record is None:
+            if len(self._requests) >= _MAX_KEYS:
+                key = RequestKey(minute, _OTHER_LABELS, _EVERYBODY, outcome, served)
+            record = self._requests.setdefault(key, RequestSum(BUCKET_COUNT))
+        record.count += 1
+        record.total_usd += entry.total_usd
+        record.buckets[bisect_left(_BUCKETS, entry.total_usd)] += 1
+        if served and self._on_request is not None:
+            self._on_request(RequestRecord(entry.total_usd, labels, outcome, entry.span))
+        if root.trail is not None:
+            kept = KeptTrace(root.trace_id, labels, attribution, entry.total_usd, entry.end_ns, tuple(root.trail))
+            self.traces.append(kept)
+            root.trail = None
+
+    def _partial(self, entry: Partial) -> None:
+        root = entry.root
+        labels = root.labels or entry_labels(entry.name, root.kind, entry.attributes)
+        labels = labels or routeless_labels(entry.attributes)
+        attribution = attribution_of_root(root, entry.attributes)
+        if entry.inner_count:
+            self._seconds(entry.minute, labels, attribution, INNER, entry.inner_s, entry.inner_count)
+        self._inner(entry.charges, labels, attribution)
+        if root.is_closed:
+            root.labels = labels
+            root.attribution = attribution
+
+    def _late(self, entry: Late) -> None:
+        root = entry.root
+        labels = root.labels or _NO_LABELS
+        own = entry.attribution
+        attribution = root.attribution if own is None else filled(own, root.attribution)
+        if entry.spans:
+            self._seconds(entry.minute, labels, attribution, LATE_INNER, entry.seconds, entry.spans)
+        calls = 1
+        for charge in entry.charges:
+            self._book(charge, labels, attribution, entry.position, entry.minute, calls)
+            calls = 0
+
+    def _inner(self, booked: Sequence[Booked], labels: EntryLabels, inherited: Attribution) -> None:
+        for charge, own, position, minute, calls in booked:
+            attribution = inherited if own is None else filled(own, inherited)
+            if charge.line is COMPUTE_SECONDS:
+                self._seconds(minute, labels, attribution, position, charge.quantity, calls)
+            else:
+                self._book(charge, labels, attribution, position, minute, calls)
+
+    def _seconds(
+        self, minute: int, labels: EntryLabels, attribution: Attribution, position: str, seconds: float, count: int
+    ) -> None:
+        key = (minute, labels, attribution, position)
+        sums = self._compute.get(key)
+        if sums is None:
+            if len(self._compute) >= _MAX_KEYS:
+                key = (minute, _OTHER_LABELS, _EVERYBODY, position)
+            sums = self._compute.setdefault(key, [0.0, 0.0])
+        sums[0] += seconds
+        sums[1] += count
+
+    def _book(
+        self, charge: Charge, labels: EntryLabels, attribution: Attribution, position: str, minute: int, calls: int
+    ) -> None:
+        key = ChargeKey(minute, charge.line, labels, attribution, position)
+        sums = self._charges.get(key)
+        if sums is None:
+            if len(self._charges) >= _MAX_KEYS:
+                key = ChargeKey(minute, _without_resource(charge.line), _OTHER_LABELS, _EVERYBODY, position)
+            sums = self._charges.setdefault(key, ChargeSum())
+        sums.quantity += charge.quantity
+        sums.list_usd += charge.list_usd
+        sums.usd += charge.usd
+        sums.count += calls
+
+    def batch(
+        self, pricing: ComputePricing, line: PriceLine, idle_s: float, minute: int, not_exported: dict[str, float]
+    ) -> Batch:
+        """Price the seconds and return everything added so far; the fold is empty afterwards.
+
+        Args:
+            pricing: The machine's rate. While it is pending, seconds stay here and are charged late once it is known.
+
+            line: The machine's price line.
+
+            idle_s: Idle instance-seconds since the last batch.
+
+            minute: UTC minute of now.
+
+            not_exported: USD by component below roots that were given up before they were exported.
+        """
+        if idle_s > 0:
+            self._seconds(minute, _NO_LABELS, NOBODY, IDLE, idle_s, 0)
+        charges, self._charges = self._charges, {}
+        requests, self._requests = self._requests, {}
+        traces, self.traces = heapq.nlargest(MAX_KEPT_TRACES, self.traces, key=lambda trace: trace.total_usd), []
+        seconds, self._compute = self._compute, {}
+        if pricing.is_pending:
+            for (at, labels, attribution, position), (held_s, count) in seconds.items():
+                # Their spans are exported by now: what they turn out to cost comes late. Idle time has no span.
+                later = position if position == IDLE else LATE_INNER
+                self._seconds(at, labels, attribution, later, held_s, int(count))
+        else:
+            usd_per_s, list_usd_per_s = pricing.usd_per_s or 0.0, pricing.list_usd_per_s or 0.0
+            for (at, labels, attribution, position), (used_s, count) in seconds.items():
+                charges[ChargeKey(at, line, labels, attribution, position)] = ChargeSum(
+                    used_s, used_s * list_usd_per_s, used_s * usd_per_s, int(count)
+                )
+        return Batch(charges, requests, traces, not_exported)
+
+
+def _without_resource(line: PriceLine) -> PriceLine:
+    """Return a line without the name of its table, bucket or queue: what is left is few by nature."""
+    return price_line(
+        line.component,
+        line.provider,
+        line.operation,
+        model=line.model,
+        unit=line.unit,
+        region=line.region,
+        sku=line.sku,
+        resource=names.OTHER if line.resource else "",
+        status=line.status,
+        reason=line.reason,
+        basis=line.basis,
+        source=line.source,
+    )
