@@ -5,7 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test lint types bench sdk-lanes prices clean
+.PHONY: help demo test lint types bench sdk-lanes lane-oldest lane-newest prices clean
+.PRECIOUS: $(LANES)/%/.installed
 
 help:
 	@echo "make demo       run three real web apps and show what each route costs (under 90 s)"
@@ -37,6 +38,26 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
+# The span path on the oldest SDK that is supported and on the newest there is, each in an environment of its own.
+LANES := .lanes
+LANE_TESTS := tests/test_tree.py tests/test_processor.py tests/test_conservation.py tests/test_span_attributes.py \
+	tests/test_sampler.py tests/test_engine.py tests/test_duplicates.py tests/test_guards.py tests/test_fork.py \
+	tests/test_recorded_spans.py tests/sinks/test_metrics.py tests/sinks/test_totals.py tests/sinks/test_prometheus.py
+
+$(LANES)/oldest/.installed: SDK := "opentelemetry-sdk==1.40.0" "opentelemetry-api==1.40.0"
+$(LANES)/newest/.installed: SDK := --upgrade opentelemetry-sdk opentelemetry-api
+$(LANES)/%/.installed: pyproject.toml Makefile
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(SDK) --editable ".[prometheus]" pytest hypothesis
+	@touch $@
+
+lane-%: $(LANES)/%/.installed
+	@$(LANES)/$*/bin/python -c 'from importlib.metadata import version; print("opentelemetry-sdk", version("opentelemetry-sdk"))'
+	$(LANES)/$*/bin/python -m pytest -q -p no:cacheprovider $(LANE_TESTS)
+
+sdk-lanes: lane-oldest lane-newest
+
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks
 
@@ -44,4 +65,4 @@ prices: $(STAMP)
 	$(BIN)/python -m spancost.prices.build
 
 clean:
-	rm -rf $(VENV) .build .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LANES) .build .pytest_cache .ruff_cache .hypothesis
