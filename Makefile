@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test lint types bench sdk-lanes lane-oldest lane-newest prices clean
+.PHONY: help demo test lint types bench sdk-lanes prices clean
 .PRECIOUS: $(LANES)/%/.installed
 
 help:

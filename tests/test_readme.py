@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import subprocess
@@ -60,7 +61,7 @@ def test_blocks_run_against_the_wheel_and_not_the_checkout(wheel: Path, tmp_path
 def _python_blocks() -> list[tuple[str, str]]:
     """Return each Python block with the text block that follows it: its output."""
     blocks: list[tuple[str, str]] = []
-    for (language, code), (after, output) in zip(_BLOCKS, _BLOCKS[1:], strict=False):
+    for (language, code), (after, output) in itertools.pairwise(_BLOCKS):
         if language == "python":
             assert after == "text", "every Python block of the README shows its output"
             blocks.append((code, output))

@@ -11,9 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from prometheus_client import CollectorRegistry
-from prometheus_client.multiprocess import MultiProcessCollector
-from prometheus_client.parser import text_string_to_metric_families
 
 from examples.shop.load import run_load
 from examples.shop.stack import Stack, executable
@@ -22,6 +19,7 @@ from spancost.charge import SERVER
 from spancost.prices.book import PriceBook
 from spancost.prices.compute import compute_rate
 from spancost.sinks.ledger import LedgerReader
+from tests.e2e import exposition
 from tests.support.otlp_receiver import OtlpReceiver
 
 pytestmark = pytest.mark.e2e
@@ -66,22 +64,11 @@ def _ledger(run: _Run) -> dict[str, float]:
 
 
 def _prometheus(run: _Run) -> dict[str, float]:
-    pairs: list[tuple[str, float]] = []
+    found = exposition.samples(run.assistant_metrics)
     for app in ("storefront", "office"):
-        collector = MultiProcessCollector(CollectorRegistry(), str(run.stack.multiprocess_directory(app)))  # type: ignore[no-untyped-call]
-        for family in collector.collect():
-            pairs += [
-                (sample.labels["component"], sample.value)
-                for sample in family.samples
-                if sample.name == "spancost_cost_usd_total"
-            ]
-    for family in text_string_to_metric_families(run.assistant_metrics):
-        pairs += [
-            (sample.labels["component"], sample.value)
-            for sample in family.samples
-            if sample.name == "spancost_cost_usd_total"
-        ]
-    return _by_component(pairs)
+        found += exposition.from_files(run.stack.multiprocess_directory(app))
+    cost = [sample for sample in found if sample.name == "spancost_cost_usd_total"]
+    return _by_component((dict(sample.labels)["component"], sample.value) for sample in cost)
 
 
 def _otlp(run: _Run, metric: str) -> dict[str, float]:

@@ -9,6 +9,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
+
 from examples.shop.load import ROUTES, request_count, run_load
 from examples.shop.stack import APPS
 

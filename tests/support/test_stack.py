@@ -6,9 +6,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+
 from examples.shop.load import READ_INVOICE, ROUTES, request_count, run_load
 from examples.shop.stack import APPS, Stack
-
 from tests.support.otlp_receiver import OtlpReceiver
 from tests.support.processes import StackError, answers
 
