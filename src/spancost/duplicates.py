@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from spancost.meters.aws import is_aws
 from spancost.meters.llm import PRICED_OPERATIONS, LlmUsage, operation_of
 from spancost.nodes import HeldUsage, SpanNode
 from spancost.prices.tokens import TokenCounts, canonical_provider
@@ -148,7 +149,7 @@ def is_transport(node: SpanNode, host: str) -> bool:
         call_host = ancestor.call_host
         if call_host is None and ancestor.span is not None:
             attributes = mapping_of(ancestor.span)
-            if operation_of(attributes) or attributes.get("rpc.system") == "aws-api" or _is_silent_llm(ancestor.span):
+            if operation_of(attributes) or is_aws(attributes) or _is_silent_llm(ancestor.span):
                 call_host = host_of_call(attributes)
         if call_host is not None and (not call_host or not host or call_host == host):
             return True

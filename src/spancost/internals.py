@@ -63,6 +63,13 @@ def gauges(engine: CostEngine, totals: MetricTotals) -> list[Gauge]:
             [({}, float(engine.sampled_only))],
         ),
         Gauge(
+            names.METRIC_INTERNAL_COMPUTE_DEBT,
+            "s",
+            "Instance-seconds attributed beyond this process's share, which its idle time will repay",
+            (),
+            [({}, engine.compute_debt_s)],
+        ),
+        Gauge(
             names.METRIC_INTERNAL_BUILD,
             "1",
             "Version of spancost and of its prices",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from spancost import names
 from spancost.charge import INTERNAL, LLM_SPAN, SERVER, Charge, SpanView, price_line
 from spancost.duplicates import host_of_call, is_transport, outermost_llm_span, settled
+from spancost.meters.aws import is_aws
 from spancost.meters.llm import is_llm, operation_of, read_usage
 from spancost.nodes import HeldUsage, LocalRoot, SpanNode
 from spancost.span_attributes import kind_of
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from spancost.meters.llm import LlmMeter
 
 _NONE: Sequence[Charge] = ()
+_BEDROCK = "Bedrock Runtime"
 
 
 class MeterSet(NamedTuple):
@@ -45,7 +47,7 @@ def measure(
     meter: Meter | None
     if kind == SERVER:
         place, meter = names.EGRESS, None if is_inside_server_span(node) else meters.egress
-    elif attributes.get("rpc.system") == "aws-api" and not _is_priced_llm(attributes):
+    elif is_aws(attributes) and not _is_priced_llm(attributes):
         place, meter = names.AWS, meters.aws
         node.call_host = host_of_call(attributes)
     elif is_llm(attributes):
@@ -63,8 +65,14 @@ def measure(
     except Exception:
         errors.caught(f"meter.{place}")
         return (_meter_error(place),)
-    # Inference servers report their own LLM calls as SERVER spans.
-    return LLM_SPAN if not charges and is_llm(attributes) else charges
+    if not charges:
+        # Inference servers report their own LLM calls as SERVER spans.
+        if is_llm(attributes):
+            return LLM_SPAN
+        # Bedrock is billed by tokens, and this span shows none.
+        if place == names.AWS and meter is not None and attributes.get("rpc.service") == _BEDROCK:
+            return (_without_usage(str(attributes.get("rpc.method", ""))),)
+    return charges
 
 
 def is_inside_server_span(node: SpanNode) -> bool:
@@ -148,6 +156,11 @@ def host_of_http(attributes: Mapping[str, Any]) -> str:
 
 def _meter_error(component: str) -> Charge:
     line = price_line(component, "", "", status=names.UNPRICED, reason="meter_error")
+    return Charge(line, 0.0, 0.0, 0.0)
+
+
+def _without_usage(operation: str) -> Charge:
+    line = price_line(names.LLM, "aws.bedrock", operation, status=names.UNPRICED, reason="no_usage")
     return Charge(line, 0.0, 0.0, 0.0)
 
 

@@ -90,6 +90,7 @@ METRIC_INTERNAL_QUEUE: Final = "spancost.internal.queue.length"
 METRIC_INTERNAL_FLUSH_TIME: Final = "spancost.internal.last.flush.timestamp"
 METRIC_INTERNAL_FLUSH_OK: Final = "spancost.internal.last.flush.success"
 METRIC_INTERNAL_SAMPLED_ONLY: Final = "spancost.internal.sampled.only"
+METRIC_INTERNAL_COMPUTE_DEBT: Final = "spancost.internal.compute.debt"
 METRIC_INTERNAL_BUILD: Final = "spancost.internal.build"
 
 REQUEST_COST_BUCKETS_USD: Final = (

@@ -43,7 +43,7 @@ TWILIO_SMS = "https://api.twilio.com/2010-04-01/Accounts/AC1/Messages.json"
             "",
         ),
         ("POST", "https://google.serper.dev/search", "serper", 1 / 1000, None, None),
-        ("POST", TWILIO_SMS, "twilio", 0.0083, "estimated", "quantity:1 segment"),
+        ("POST", TWILIO_SMS, "twilio", 0.0083, "estimated", "quantity:1_segment"),
         ("POST", "https://api.elevenlabs.io/v1/text-to-speech/voice7", "elevenlabs", 0.08, "estimated", None),
         ("GET", "https://api.github.com/repos/a/b", "github", 0.0, "free", ""),
         ("POST", "https://api.stripe.com/v1/charges", "stripe", 0.0, "free", ""),

@@ -110,7 +110,7 @@ class HttpApiMeter:
         elif rule.usd == 0:
             status, reason = names.FREE, ""
         else:
-            basis = "" if rule.unit == "request" else f"quantity:1 {rule.unit}"
+            basis = rule.basis
             status, reason = names.ESTIMATED if basis else names.PRICED, ""
 
         def line(status: str, reason: str, basis: str) -> PriceLine:

@@ -46,6 +46,7 @@ _SERVICES: Final[Mapping[str, str]] = {
     "sqs": "spancost.meters.aws.sqs",
 }
 """Service id, lower case without spaces -> module with a function `measure_of(operation)`."""
+_AWS: Final = "aws-api"
 _PRICED_ELSEWHERE: Final = frozenset({"bedrockruntime"})
 
 
@@ -64,6 +65,11 @@ class _Compiled(NamedTuple):
     list_usd: float
     valid_from_ns: int
     valid_until_ns: int
+
+
+def is_aws(attributes: Mapping[str, Any]) -> bool:
+    """True if the attributes are those of a call to AWS, by the old conventions or the new ones."""
+    return attributes.get("rpc.system") == _AWS or attributes.get("rpc.system.name") == _AWS
 
 
 class AwsMeter:
@@ -96,8 +102,8 @@ class AwsMeter:
         attributes = view.attributes
         service = attributes.get("rpc.service")
         method = attributes.get("rpc.method")
-        if attributes.get("rpc.system") != "aws-api":
-            if attributes.get("rpc.system.name") != "aws-api":
+        if attributes.get("rpc.system") != _AWS:
+            if attributes.get("rpc.system.name") != _AWS:
                 return _NO_CHARGES
             if service is None and isinstance(method, str):
                 service, _, method = method.partition("/")
