@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 from spancost import names
 from spancost.attribution import ATTRIBUTION_ATTRIBUTES, entry_labels, filled, from_attributes, routeless_labels
 from spancost.charge import Charge, PriceLine, price_line
-from spancost.nodes import NOBODY, LocalRoot
+from spancost.nodes import NOBODY, Booked, LocalRoot
 from spancost.window import (
     ENTRY,
     IDLE,
@@ -49,10 +49,6 @@ _SERVED: Final = (1, 4)  # SERVER, CONSUMER
 
 COMPUTE_SECONDS: Final = PriceLine(names.COMPUTE, "", "seconds")
 """Stands for the machine's own line, which may not be known yet, in charges that are compute."""
-
-Booked: TypeAlias = "tuple[Charge, Attribution | None, str, int, int]"
-"""(charge, its own attribution or None for the root's, position, minute, calls). Calls are 0 for all but the first
-charge of a span: kinds of tokens of one call are one call."""
 
 
 class Ended(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from spancost import names
 from spancost.charge import Charge
@@ -14,10 +14,13 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import Span
 
     from spancost.attribution import Tags
-    from spancost.journal import Booked
     from spancost.meters.llm import LlmUsage
 
 NOBODY = Attribution()
+
+Booked: TypeAlias = "tuple[Charge, Attribution | None, str, int, int]"
+"""(charge, its own attribution or None for the root's, position, minute, calls). Calls are 0 for all but the first
+charge of a span: kinds of tokens of one call are one call."""
 
 
 class HeldUsage(NamedTuple):
