@@ -12,7 +12,7 @@ from opentelemetry.instrumentation.threading import ThreadingInstrumentor
 from opentelemetry.trace import SpanKind
 
 from spancost import attribute, names
-from spancost.attribution import entry_labels, no_attribution, routeless_labels, tags_of
+from spancost.attribution import Tags, entry_labels, no_attribution, routeless_labels, tags_of
 from spancost.charge import CONSUMER, INTERNAL, SERVER
 from spancost.testing import World, priced_provider
 from spancost.window import Attribution, EntryLabels
@@ -187,6 +187,59 @@ def test_child_tasks_inherit_and_sibling_tasks_do_not_mix() -> None:
 
         asyncio.run(main())
         assert _puts_by(world) == {Attribution("", f"t{number}", ""): 1 for number in range(5)}
+
+
+def test_object_shared_by_threads_is_left_by_each_of_them_on_its_own() -> None:
+    acme = attribute(tenant="acme")
+    first_in, second_in, first_out = threading.Event(), threading.Event(), threading.Event()
+    after: dict[str, object] = {}
+
+    def first() -> None:
+        with acme:
+            first_in.set()
+            assert second_in.wait(10)
+        after["first"] = tags_of(None)
+        first_out.set()
+
+    def second() -> None:
+        assert first_in.wait(10)
+        with acme:
+            second_in.set()
+            assert first_out.wait(10)
+            after["inside"] = tags_of(None)
+        after["second"] = tags_of(None)
+
+    threads = [threading.Thread(target=work) for work in (first, second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert after == {"first": None, "inside": Tags(Attribution("", "acme", "")), "second": None}
+
+
+def test_object_shared_by_tasks_and_entered_twice_is_undone_step_by_step(caplog: pytest.LogCaptureFixture) -> None:
+    acme = attribute(tenant="acme")
+    after: list[object] = []
+
+    async def work(rounds: int) -> None:
+        async with acme:
+            with attribute(tenant="inner"):
+                async with acme:
+                    for _ in range(rounds):
+                        await asyncio.sleep(0)
+                tags = tags_of(None)
+                assert tags is not None
+                assert tags.attribution.tenant == "inner"
+        after.append(tags_of(None))
+
+    async def main() -> None:
+        async with acme:
+            await asyncio.gather(*(asyncio.create_task(work(rounds)) for rounds in (3, 1, 2)))
+        after.append(tags_of(None))
+
+    asyncio.run(main())
+    assert after == [Tags(Attribution("", "acme", ""))] * 3 + [None]
+    assert not caplog.records  # no token was used outside of its own context
 
 
 def test_threads_inherit_with_the_threading_instrumentation() -> None:

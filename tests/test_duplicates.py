@@ -6,9 +6,13 @@ from typing import Any
 
 import pytest
 from opentelemetry.sdk.trace import Span
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import SpanKind, StatusCode
 
 from spancost import names
+from spancost.duplicates import settled
+from spancost.meters.llm import LlmUsage
+from spancost.nodes import HeldUsage
+from spancost.prices.tokens import TokenCounts
 from spancost.testing import World, priced_provider
 from tests.spans import SMS_USD, chat, chat_usd, put_item, sms, start
 
@@ -139,3 +143,127 @@ def test_usage_held_by_an_outer_span_that_never_ends_is_charged_when_its_root_is
         assert _llm_usd(world) == pytest.approx(chat_usd(1200, 250, cached=1024), rel=1e-12)
         outer.end()
         assert _llm_usd(world) == pytest.approx(chat_usd(1200, 250, cached=1024), rel=1e-12)
+
+
+_USED = {"gen_ai.usage.input_tokens": 1000, "gen_ai.usage.output_tokens": 100}
+
+
+def _asked(provider: str, model: str) -> dict[str, Any]:
+    return {"gen_ai.operation.name": "chat", "gen_ai.provider.name": provider, "gen_ai.request.model": model}
+
+
+@pytest.mark.parametrize(
+    ("provider", "requested", "answered"),
+    [
+        ("anthropic", "claude-3-7-sonnet-latest", "claude-3-7-sonnet-20250219"),
+        ("mistral_ai", "mistral-large-latest", "mistral-large-2411"),
+        ("azure", "prod-chat", "gpt-4o-2024-08-06"),
+        ("aws.bedrock", "us.anthropic.claude-3-7-sonnet-20250219-v1:0", "claude-3-7-sonnet-20250219"),
+    ],
+)
+def test_call_of_an_alias_a_deployment_or_a_profile_is_charged_once_though_only_the_inner_span_knows_the_answer(
+    provider: str, requested: str, answered: str
+) -> None:
+    with priced_provider() as world:
+        outer = _llm(world, _OUTER, None, _asked(provider, requested))
+        inner = _llm(world, _INNER, outer, {**_asked(provider, requested), **_USED, "gen_ai.response.model": answered})
+        inner.end()
+        assert world.attributes(inner.name)[names.STATUS] == names.DUPLICATE
+        outer.set_attributes({**_USED, "gen_ai.response.model": answered})
+        outer.end()
+        alone = _llm(world, "alone", None, {**_asked(provider, requested), **_USED, "gen_ai.response.model": answered})
+        alone.end()
+        once = world.attributes(outer.name)[names.DIRECT_USD]
+        assert once == world.attributes(alone.name)[names.DIRECT_USD] > 0
+        assert _llm_usd(world) == pytest.approx(2 * once, rel=1e-12)
+
+
+def test_deployment_of_an_outer_span_that_never_names_the_model_is_priced_as_the_model_that_answered() -> None:
+    with priced_provider() as world:
+        outer = _llm(world, _OUTER, None, _asked("azure", "our-production-chat-deployment"))
+        answer = {**_asked("openai", "our-production-chat-deployment"), "gen_ai.response.model": "gpt-4o-2024-08-06"}
+        _llm(world, _INNER, outer, {**answer, **_USED}).end()
+        outer.end()
+        world.publish()
+        assert world.attributes(outer.name)[names.STATUS] == "priced"
+        (model,) = {key.line.model for key in world.recorded.charges if key.line.unit == "input_token"}
+        assert model.startswith("gpt-4o")
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner"),
+    [
+        ("azure", "openai"),
+        ("azure.ai.openai", "openai"),
+        ("openai", "azure_openai"),
+        ("az.ai.openai", "azure.ai.inference"),
+        ("aws.bedrock", "aws_bedrock"),
+        ("aws.bedrock", "anthropic"),
+        ("mistral_ai", "mistral"),
+    ],
+)
+def test_call_whose_spans_name_its_host_and_its_maker_or_two_aliases_is_charged_once(outer: str, inner: str) -> None:
+    with priced_provider() as world:
+        outside = _llm(world, _OUTER, None, {**_asked(outer, "m"), **_USED})
+        inside = _llm(world, _INNER, outside, {**_asked(inner, "m"), **_USED})
+        inside.end()
+        outside.end()
+        assert world.attributes(inside.name)[names.STATUS] == names.DUPLICATE
+
+
+def test_call_inside_another_with_its_response_id_is_the_same_whatever_its_model_is_called() -> None:
+    with priced_provider() as world:
+        outer = _llm(world, _OUTER, None, {**_asked("openai", "router"), "gen_ai.response.id": "r1"})
+        inner = _llm(world, _INNER, outer, chat(100, 10, response_id="r1"))
+        inner.end()
+        outer.end()
+        assert world.attributes(inner.name)[names.STATUS] == names.DUPLICATE
+        assert _llm_usd(world) == pytest.approx(chat_usd(100, 10), rel=1e-12)
+
+
+@pytest.mark.parametrize("outer_has_counts", [True, False])
+def test_refused_attempt_before_the_answer_is_free_and_leaves_the_match_to_the_answer(outer_has_counts: bool) -> None:
+    asked = _asked("openai", "gpt-5-mini")
+    with priced_provider() as world:
+        outer = _llm(world, _OUTER, None, asked)
+        refused = _llm(world, _INNER, outer, {**asked, "error.type": "RateLimitError"})
+        refused.set_status(StatusCode.ERROR)
+        refused.end()
+        _llm(world, _INNER, outer, chat(1000, 100)).end()
+        if outer_has_counts:
+            outer.set_attributes(_USED)
+        outer.end()
+        assert _llm_usd(world) == pytest.approx(chat_usd(1000, 100), rel=1e-12)
+        assert world.attributes(outer.name)[names.STATUS] == "priced"
+        assert {key.line.basis for key in world.recorded.charges if key.line.status == names.FREE} >= {"rejected"}
+
+
+def _usage(
+    counts: TokenCounts | None = None, *, response_id: str = "", rejected: bool = False, model: str = "m"
+) -> LlmUsage:
+    problem = "no_usage" if counts is None else ""
+    return LlmUsage("chat", "openai", model, response_id, counts, "", False, rejected, problem, model)
+
+
+def _settled(own: LlmUsage, *held: LlmUsage) -> list[LlmUsage]:
+    return [usage for usage, _ in settled("outer", own, [HeldUsage("inner", usage, 1) for usage in held], 0)]
+
+
+def test_views_with_one_response_id_are_one_call_even_if_another_has_the_counts_or_theirs_differ() -> None:
+    own = _usage(TokenCounts(100, 10), response_id="b")
+    found = _settled(own, _usage(TokenCounts(100, 10)), _usage(TokenCounts(120, 10, cache_read=20), response_id="b"))
+    assert [usage.counts for usage in found] == [TokenCounts(120, 10, cache_read=20), TokenCounts(100, 10)]
+
+
+def test_view_with_equal_counts_comes_before_one_without_counts() -> None:
+    found = _settled(_usage(TokenCounts(100, 10)), _usage(), _usage(TokenCounts(100, 10, cache_read=5)))
+    assert [usage.counts for usage in found] == [TokenCounts(100, 10, cache_read=5), None]
+
+
+def test_refused_attempts_match_refused_attempts_only() -> None:
+    refused = _usage(rejected=True)
+    assert [usage.rejected for usage in _settled(refused, refused, refused)] == [True, True]
+    answered = _usage(TokenCounts(100, 10))
+    assert _settled(answered, refused, answered) == [answered, refused]
+    chains = [HeldUsage(scope, usage, 1) for scope in ("a", "b") for usage in (refused, answered)]
+    assert [usage for usage, _ in settled("outer", answered, chains, 0)] == [answered, refused]

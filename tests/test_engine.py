@@ -6,7 +6,7 @@ import pytest
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from spancost import attribute, names
-from spancost.testing import World, priced_provider
+from spancost.testing import RecordingSink, World, priced_provider
 from spancost.window import INNER, Batch, EntryLabels
 from tests.spans import PUT_USD, REGION, counted_usd, put_item, server, start
 
@@ -111,24 +111,36 @@ def test_request_is_counted_once_with_its_outcome_and_only_served_ones_reach_the
         assert sum(sum(reading.buckets) for reading in world.totals.read(world.totals.requests)) == 3
 
 
-def test_failing_sink_drops_its_oldest_batches_beyond_a_bound_and_counts_them() -> None:
-    class Broken:
-        name = "broken"
+def test_failing_sink_loses_nothing_and_keeps_few_batches_until_it_is_well_again() -> None:
+    class Ailing(RecordingSink):
+        name = "ailing"
+        is_well = False
 
         def write(self, batch: Batch, *, final: bool) -> None:
-            raise OSError
+            if not self.is_well:
+                raise OSError
+            super().write(batch, final=final)
 
-        def close(self) -> None:
-            return
-
+    ailing = Ailing()
     with priced_provider(region=REGION, reraise=False) as world:
-        world.engine.add_sink(Broken())
+        world.engine.add_sink(ailing)
         for _ in range(105):
             start(world.tracer, "put", None, SpanKind.CLIENT, put_item()).end()
-            world.engine.publish()
-        assert world.engine.waiting_batches == 100
-        assert world.engine.errors.counts["sink.broken.dropped"] == 5
-        assert world.recorded.usd() == pytest.approx(105 * PUT_USD, rel=1e-9)
+            assert not world.engine.publish()
+        assert world.engine.waiting_batches <= 17
+        ailing.is_well = True
+        world.publish()
+        assert ailing.usd() == pytest.approx(105 * PUT_USD, rel=1e-9)
+        assert ailing.usd() == pytest.approx(world.recorded.usd(), rel=1e-12)
+
+
+def test_readers_between_two_flushes_lose_no_money_for_other_sinks() -> None:
+    with priced_provider(region=REGION) as world:
+        for _ in range(301):
+            start(world.tracer, "put", None, SpanKind.CLIENT, put_item()).end()
+            world.engine.refresh(world.totals)
+        world.publish()
+        assert world.recorded.usd() == pytest.approx(301 * PUT_USD, rel=1e-9)
 
 
 def test_costliest_traces_are_kept_whole_and_the_others_are_not() -> None:

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import NoOpTracerProvider, SpanKind
+from prometheus_client import REGISTRY
 
 import spancost._install as spancost_install
-from spancost import Config, SpancostError, flush, install, names, shutdown
+from spancost import Config, CostSpanProcessor, SpancostError, flush, install, names, shutdown
 from spancost.testing import priced_provider
 from tests.spans import PUT_USD, REGION, put_item, start
 
@@ -104,3 +106,149 @@ def test_assumed_machine_is_marked_estimated() -> None:
         assert world.attributes("work")[names.TOTAL_USD] == pytest.approx(0.096 * 15 / 3600)
         assert world.attributes("work")[names.STATUS] == names.ESTIMATED
         assert "assumed_machine" in world.attributes("work")[names.BASIS]
+
+
+def _put(provider: TracerProvider) -> None:
+    start(provider.get_tracer("app"), "put", None, SpanKind.CLIENT, put_item()).end()
+
+
+def _cost_usd(reader: InMemoryMetricReader) -> list[float]:
+    data = reader.get_metrics_data()
+    assert data is not None
+    found = [m for r in data.resource_metrics for s in r.scope_metrics for m in s.metrics]
+    return [point.value for m in found if m.name == names.METRIC_COST for point in m.data.data_points]  # type: ignore[union-attr]
+
+
+def test_engine_stops_with_the_last_of_its_providers() -> None:
+    first, second = TracerProvider(shutdown_on_exit=False), TracerProvider(shutdown_on_exit=False)
+    engine = install(first, config=_CONFIG)
+    assert install(second) is engine
+    first.shutdown()
+    assert not engine.is_stopped
+    second.shutdown()
+    assert engine.is_stopped
+
+
+def test_installing_after_a_shutdown_prices_again_and_the_counters_of_the_meter_provider_go_on() -> None:
+    reader = InMemoryMetricReader()
+    meter_provider = MeterProvider([reader], shutdown_on_exit=False)
+    engines: set[int] = set()
+    for round_ in range(1, 4):
+        provider = TracerProvider(shutdown_on_exit=False)
+        engine = install(provider, meter_provider, config=_CONFIG)
+        engines.add(engine.epoch)
+        _put(provider)
+        provider.shutdown()
+        assert _cost_usd(reader) == [pytest.approx(round_ * PUT_USD)]  # also the collection after our shutdown
+        assert engine.errors.counts == {}
+    assert len(engines) == 3
+
+
+def test_collector_of_a_stopped_engine_makes_room_for_the_next_one() -> None:
+    for _ in range(2):
+        provider = TracerProvider(shutdown_on_exit=False)
+        engine = install(provider, config=_CONFIG)
+        _put(provider)
+        provider.shutdown()
+        assert engine.prometheus == "registry"
+        assert _scraped("spancost_cost_usd_total") == [pytest.approx(PUT_USD)]
+
+
+def test_same_provider_is_priced_again_after_a_shutdown_and_spans_begun_before_it_are_left_alone() -> None:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    old = install(provider, config=_CONFIG)
+    before = start(provider.get_tracer("app"), "before", None, SpanKind.CLIENT, put_item())
+    shutdown()
+    engine = install(provider, config=_CONFIG)
+    assert engine is not old
+    start(provider.get_tracer("app"), "below", before, SpanKind.CLIENT, put_item()).end()
+    before.end()
+    below, begun = exporter.get_finished_spans()
+    assert (below.attributes or {})[names.TOTAL_USD] == PUT_USD
+    assert names.TOTAL_USD not in (begun.attributes or {})
+    assert engine.errors.counts == old.errors.counts == {}
+
+
+def test_switched_off_a_bare_processor_prices_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPANCOST_ENABLED", "false")
+    provider = TracerProvider(shutdown_on_exit=False)
+    processor = CostSpanProcessor()
+    provider.add_span_processor(processor)
+    span = start(provider.get_tracer("app"), "put", None, SpanKind.CLIENT, put_item())
+    span.end()
+    assert isinstance(span, ReadableSpan)
+    assert not any(name.startswith("spancost") for name in span.attributes or {})
+    assert not hasattr(span, "_spancost_node")
+    assert processor.engine.tree is None
+
+
+def _scraped(name: str) -> list[float]:
+    return [sample.value for family in REGISTRY.collect() for sample in family.samples if sample.name == name]
+
+
+@pytest.fixture
+def otel_prometheus() -> Iterator[tuple[PrometheusMetricReader, MeterProvider]]:
+    reader = PrometheusMetricReader()
+    meter_provider = MeterProvider([reader], shutdown_on_exit=False)
+    yield reader, meter_provider
+    meter_provider.shutdown()
+
+
+def test_given_provider_with_an_otel_prometheus_reader_shows_each_series_once(
+    otel_prometheus: tuple[PrometheusMetricReader, MeterProvider],
+) -> None:
+    provider = TracerProvider(shutdown_on_exit=False)
+    engine = install(provider, otel_prometheus[1], config=_CONFIG)
+    _put(provider)
+    assert flush()
+    assert engine.prometheus == "otel"
+    assert _scraped("spancost_cost_usd_total") == [pytest.approx(PUT_USD)]
+
+
+def test_otel_prometheus_reader_that_appears_late_takes_the_series_over(
+    otel_prometheus: tuple[PrometheusMetricReader, MeterProvider], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider = TracerProvider(shutdown_on_exit=False)
+    engine = install(provider, config=_CONFIG)
+    _put(provider)
+    assert engine.prometheus == "registry"
+
+    def late() -> MeterProvider:
+        return otel_prometheus[1]
+
+    monkeypatch.setattr("opentelemetry.metrics.get_meter_provider", late)
+    for call in engine.upkeep:
+        call()
+    assert engine.prometheus == "otel"
+    assert _scraped("spancost_cost_usd_total") == [pytest.approx(PUT_USD)]
+
+
+def test_flushing_leaves_a_prometheus_reader_to_its_scrapes_and_pushes_the_others(
+    otel_prometheus: tuple[PrometheusMetricReader, MeterProvider],
+) -> None:
+    meter_provider = otel_prometheus[1]
+    other = InMemoryMetricReader()
+    meter_provider.add_metric_reader(other)
+    counter = meter_provider.get_meter("app").create_counter("app_own")
+    provider = TracerProvider(shutdown_on_exit=False)
+    install(provider, meter_provider, config=_CONFIG)
+    _put(provider)
+    counter.add(1)
+    assert flush()
+    counter.add(1)
+    assert provider.force_flush()
+    assert _scraped("app_own_total") == [2]
+    assert other._metrics_data is not None  # pyright: ignore[reportPrivateUsage]
+
+
+def test_force_flush_of_the_tracer_provider_pushes_no_meter_provider() -> None:
+    reader = InMemoryMetricReader()
+    provider = TracerProvider(shutdown_on_exit=False)
+    install(provider, MeterProvider([reader], shutdown_on_exit=False), config=_CONFIG)
+    _put(provider)
+    assert provider.force_flush()
+    assert reader._metrics_data is None  # pyright: ignore[reportPrivateUsage]
+    assert flush()
+    assert reader._metrics_data is not None  # pyright: ignore[reportPrivateUsage]

@@ -76,6 +76,7 @@ def _known(span: ReadableSpan) -> tuple[object, object]:
 
 _LLM: dict[str, tuple[str, str | None, Decimal]] = {
     "genai_openai chat": ("priced", None, _CHAT_USD),
+    "genai_openai chat with audio": ("estimated", "audio_at_text_rate", _CHAT_USD),
     "genai_openai embeddings": ("priced", None, _EMBEDDING_USD),
     "openai_v2 chat": ("estimated", "cached_tokens_not_reported", _CHAT_WITHOUT_CACHE_USD),
     "openai_v2 embeddings": ("priced", None, _EMBEDDING_USD),
@@ -91,6 +92,8 @@ def _expected_of_openai(recorded: Recorded) -> tuple[str, str | None, Decimal]:
     if scenario == "azure chat":
         return _LLM["azure"]
     kind = "embeddings" if scenario == "embeddings" else "chat"
+    if "gen_ai.usage.audio.input_tokens" in recorded.attributes:
+        kind += " with audio"
     return _LLM[f"{recorded.file.split('.')[0]} {kind}"]
 
 

@@ -135,6 +135,26 @@ def test_total_of_a_child_reaches_the_nearest_open_ancestor() -> None:
     assert tree.roll_up(top) == 5.0
 
 
+def test_many_quiet_roots_are_looked_at_together_and_the_sums_stay_exact() -> None:
+    tree = Tree(0.0, idle_after_s=30.0)
+    nodes: list[Node] = []
+    for number in range(1500):
+        node = Node()
+        tree.start_root(Root(), node, number / 100)
+        nodes.append(node)
+    request = Node()
+    tree.start_root(Root(), request, 15.0)
+    for tick in range(1, 400):
+        child = Node()
+        tree.start_child(request, child, 15.0 + tick / 8)
+        tree.end(child, 15.0 + tick / 8)
+    tree.advance(66.0)
+    assert tree.active_roots == 1
+    attributed = sum(tree.end(node, 66.0) for node in (*nodes, request))
+    assert tree.idle_s == 0.0
+    assert attributed + tree.accrued_s == pytest.approx(66.0, rel=1e-12)
+
+
 @dataclass
 class _World:
     """Drives a tree with random events and keeps the truth by brute force."""

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -49,6 +50,8 @@ _MULTIPROC: Final = ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir")
 _lock: Final = threading.RLock()
 _default: CostEngine | None = None
 _installed: weakref.WeakSet[Any] = weakref.WeakSet()
+_served: Final[set[tuple[int, int]]] = set()
+"""Process and port of each own `/metrics`; they outlive their engine."""
 
 
 def install(
@@ -101,9 +104,12 @@ def install(
 
 
 def default_engine(config: Config | None = None) -> CostEngine:
-    """Return the engine of this process, made at the first call."""
+    """Return the engine of this process, made at the first call, and anew after a shutdown."""
     global _default
     with _lock:
+        if _default is not None and _default.is_stopped:
+            _retire(_default)
+            _default = None
         if _default is None:
             _default = build_engine(load_config() if config is None else config)
             _default.sampled_only = True  # until `install` has wrapped the sampler
@@ -113,8 +119,18 @@ def default_engine(config: Config | None = None) -> CostEngine:
             import atexit
 
             # Registered last, so it runs before the providers' own: their last export then shows every series in full.
+            atexit.unregister(_at_exit)
             atexit.register(_at_exit)
         return _default
+
+
+def _retire(engine: CostEngine) -> None:
+    """Make room for a new engine; until then the last sums of a stopped one can still be read."""
+    engine.idle = True
+    _installed.clear()
+    if engine.unregister_prometheus is not None:
+        engine.unregister_prometheus()
+        engine.unregister_prometheus = None
 
 
 def current_engine() -> CostEngine | None:
@@ -286,17 +302,37 @@ def _attach_meter_provider(engine: CostEngine, provider: Any) -> None:
         return
     if not isinstance(provider, SdkMeterProvider) or _has(engine, "otel_metrics"):
         return
-    from spancost.sinks.metrics import OtelMetrics
+    from spancost.sinks.metrics import OtelMetrics, instruments_of
 
-    engine.add_sink(OtelMetrics(engine, _totals_of(engine), provider))
-    engine.on_flush.append(lambda seconds: bool(provider.force_flush(timeout_millis=max(1.0, seconds * 1000))))
+    if _has_prometheus_reader(provider):
+        _leave_prometheus_to_otel(engine)
+    sink = instruments_of(provider)
+    if sink is not None and sink.is_of_stopped_engine():
+        sink.take_over(engine, _totals_of(engine))
+    else:
+        sink = OtelMetrics(engine, _totals_of(engine), provider)
+    engine.add_sink(sink)
+    engine.on_flush.append(lambda seconds: _push(provider, seconds))
+
+
+def _push(provider: Any, seconds: float) -> bool:
+    """Have a MeterProvider export now; a Prometheus reader is for scrapes alone, and would keep what it is pushed."""
+    if not _has_prometheus_reader(provider):
+        return bool(provider.force_flush(timeout_millis=max(1.0, seconds * 1000)))
+    deadline = time.monotonic() + seconds
+    others = [reader for reader in _readers_of(provider) if not _is_prometheus_reader(reader)]
+    return all(
+        [bool(reader.force_flush(timeout_millis=max(1.0, (deadline - time.monotonic()) * 1000))) for reader in others]
+    )
 
 
 def _attach_prometheus(engine: CostEngine) -> None:
+    if engine.prometheus in (None, "registry"):
+        # Looked for each time: readers, and providers with them, appear late.
+        metrics = next((sink for sink in engine.sinks if sink.name == "otel_metrics"), None)
+        if metrics is not None and _has_prometheus_reader(getattr(metrics, "provider", None)):
+            _leave_prometheus_to_otel(engine)
     if engine.prometheus is not None:
-        return
-    if _otel_prometheus_reader_present():
-        engine.prometheus = "otel"
         return
     try:
         from spancost.sinks.prometheus import MultiprocessMetrics, TotalsCollector, serve
@@ -309,27 +345,48 @@ def _attach_prometheus(engine: CostEngine) -> None:
     labels = constant_labels(engine.resource)
     multiprocess = any(os.environ.get(name) for name in _MULTIPROC)
     if multiprocess:
-        engine.add_sink(MultiprocessMetrics(engine, _totals_of(engine), labels))
+        sink = MultiprocessMetrics(engine, _totals_of(engine), labels)
+        engine.add_sink(sink)
+        engine.unregister_prometheus = sink.unregister
     else:
-        REGISTRY.register(TotalsCollector(engine, _totals_of(engine), labels))  # type: ignore[arg-type]
+        collector = TotalsCollector(engine, _totals_of(engine), labels)
+        REGISTRY.register(collector)  # type: ignore[arg-type]
+        engine.unregister_prometheus = collector.unregister
     engine.prometheus = "multiprocess" if multiprocess else "registry"
     port = engine.config.prometheus_port
-    if port is not None:
+    if port is not None and (os.getpid(), port) not in _served:
         try:
             serve(port, engine.config.prometheus_host, multiprocess=multiprocess)
+            _served.add((os.getpid(), port))
         except OSError as error:
             level = logging.INFO if multiprocess else logging.WARNING
             logger.log(level, "port %d for /metrics is taken (%s)", port, error.strerror)
 
 
-def _otel_prometheus_reader_present() -> bool:
+def _leave_prometheus_to_otel(engine: CostEngine) -> None:
+    """Show every series once: an OTel reader serves them on prometheus_client's registry itself."""
+    if engine.prometheus == "registry" and engine.unregister_prometheus is not None:
+        engine.unregister_prometheus()
+        engine.unregister_prometheus = None
+    if engine.prometheus in (None, "registry"):
+        engine.prometheus = "otel"
+
+
+def _has_prometheus_reader(provider: Any) -> bool:
+    return any(_is_prometheus_reader(reader) for reader in _readers_of(provider))
+
+
+def _is_prometheus_reader(reader: Any) -> bool:
     module = sys.modules.get("opentelemetry.exporter.prometheus")
-    if module is None:
-        return False
-    provider: Any = otel_metrics.get_meter_provider()
-    provider = getattr(provider, "_real_meter_provider", None) or provider
-    # Newer SDKs keep the readers on the provider itself, older ones in its configuration.
-    readers = getattr(provider, "_metric_readers", None)
+    return module is not None and isinstance(reader, module.PrometheusMetricReader)
+
+
+def _readers_of(provider: Any) -> list[Any]:
+    # Also those that were added later. Where the SDK keeps its storages elsewhere: newer ones have the first readers
+    # on the provider itself, older ones in its configuration.
+    readers = getattr(getattr(provider, "_measurement_consumer", None), "_reader_storages", None)
+    if readers is None:
+        readers = getattr(provider, "_metric_readers", None)
     if readers is None:
         readers = getattr(getattr(provider, "_sdk_config", None), "metric_readers", ())
-    return any(isinstance(reader, module.PrometheusMetricReader) for reader in readers)
+    return list(readers)

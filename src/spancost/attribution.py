@@ -9,6 +9,7 @@ import functools
 import inspect
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from opentelemetry import context as otel_context
@@ -51,6 +52,10 @@ def tags_of(context: otel_context.Context | None) -> Tags | None:
     return cast("Tags | None", otel_context.get_value(_CONTEXT_KEY, context))
 
 
+_entered: Final[ContextVar[tuple[tuple[attribute, Any], ...]]] = ContextVar("spancost-entered", default=())
+"""What this context has entered and not left, with the tokens. Objects may be shared, tokens belong to one context."""
+
+
 class attribute:
     """Say whose cost the work inside is: a context manager and a decorator, sync and async.
 
@@ -73,14 +78,13 @@ class attribute:
         ...     pass
     """
 
-    __slots__ = ("_given", "_labels", "_tokens")
+    __slots__ = ("_given", "_labels")
 
     def __init__(
         self, *, feature: str | None = None, tenant: str | None = None, team: str | None = None, **labels: str
     ) -> None:
         self._given = Attribution(_label(feature), _label(tenant), _label(team))
         self._labels = tuple((name, _label(value)) for name, value in labels.items())
-        self._tokens: list[Any] = []
 
     def __enter__(self) -> attribute:
         _Use.seen = True
@@ -90,7 +94,8 @@ class attribute:
             inner_names = {name for name, _ in self._labels}
             kept = tuple(pair for pair in outer.labels if pair[0] not in inner_names)
             tags = Tags(filled(self._given, outer.attribution), self._labels + kept)
-        self._tokens.append(otel_context.attach(otel_context.set_value(_CONTEXT_KEY, tags)))
+        token = otel_context.attach(otel_context.set_value(_CONTEXT_KEY, tags))
+        _entered.set((*_entered.get(), (self, token)))
         node = getattr(trace.get_current_span(), NODE_ATTRIBUTE, None)
         if node is not None:
             root = getattr(node, "root", None)
@@ -99,8 +104,12 @@ class attribute:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._tokens:
-            otel_context.detach(self._tokens.pop())
+        entered = _entered.get()
+        for place in range(len(entered) - 1, -1, -1):
+            if entered[place][0] is self:
+                _entered.set(entered[:place] + entered[place + 1 :])
+                otel_context.detach(entered[place][1])
+                return
 
     async def __aenter__(self) -> attribute:
         return self.__enter__()

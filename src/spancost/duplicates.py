@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from spancost.meters.aws import is_aws
 from spancost.meters.llm import PRICED_OPERATIONS, LlmUsage, operation_of
@@ -39,17 +39,27 @@ def outermost_llm_span(node: SpanNode, scope: str, usage: LlmUsage) -> SpanNode 
 
 def _same_call(outer: Mapping[str, Any], inner: LlmUsage) -> bool:
     get = outer.get
-    provider = get("gen_ai.provider.name") or get("gen_ai.system") or get("llm.provider") or get("llm.system") or ""
-    if provider and inner.provider and canonical_provider(str(provider)) != canonical_provider(inner.provider):
-        return False
     response_id = get("gen_ai.response.id")
-    if response_id and inner.response_id and response_id != inner.response_id:
+    if response_id and inner.response_id:
+        return str(response_id) == inner.response_id
+    provider = get("gen_ai.provider.name") or get("gen_ai.system") or get("llm.provider") or get("llm.system") or ""
+    if provider and inner.provider and not _same_provider(str(provider), inner.provider):
         return False
+    # An outer span that is still open has often only the model it asked for, so both names of the inner one count.
     models = [str(model) for key in _MODEL_KEYS if (model := get(key))]
-    return not models or not inner.model or any(_same_model(model, inner.model) for model in models)
+    inner_models = [model for model in (inner.model, inner.request_model) if model]
+    return not models or not inner_models or any(_same_model(one, other) for one in models for other in inner_models)
 
 
 _MODEL_KEYS = ("gen_ai.response.model", "gen_ai.request.model", "llm.model_name")
+
+_HOSTED = frozenset({("azure", "openai"), ("azure", "anthropic"), ("aws", "anthropic"), ("google", "anthropic")})
+"""(Host, maker): the maker's SDK calls the host too, and its spans name the maker."""
+
+
+def _same_provider(one: str, other: str) -> bool:
+    one, other = canonical_provider(one), canonical_provider(other)
+    return one == other or (one, other) in _HOSTED or (other, one) in _HOSTED
 
 
 _QUALIFIER = re.compile(r"$|[-@:](\d{3}|v\d|latest|preview|exp)")
@@ -97,26 +107,49 @@ def _chains(held: Sequence[HeldUsage]) -> list[list[HeldUsage]]:
 
 def _matched(calls: list[tuple[LlmUsage, int]], chains: list[list[HeldUsage]]) -> list[tuple[LlmUsage, int]]:
     for chain in chains:
-        unmatched: list[HeldUsage] = []
+        unmatched = chain
         free = list(range(len(calls)))
-        for item in chain:
-            match = next((index for index in free if _agree(calls[index][0], item.usage)), None)
-            if match is None:
-                unmatched.append(item)
-            else:
-                free.remove(match)
-                usage, started = calls[match]
-                calls[match] = (_richer(usage, item.usage), started)
+        for is_match in _SUREST_FIRST:
+            waiting = unmatched
+            unmatched = list[HeldUsage]()
+            for item in waiting:
+                match = next((index for index in free if is_match(calls[index][0], item.usage)), None)
+                if match is None:
+                    unmatched.append(item)
+                else:
+                    free.remove(match)
+                    usage, started = calls[match]
+                    calls[match] = (_richer(usage, item.usage), started)
         calls.extend((item.usage, item.start_ns) for item in unmatched)
     return calls
 
 
-def _agree(one: LlmUsage, other: LlmUsage) -> bool:
-    if one.response_id and other.response_id and one.response_id != other.response_id:
+def _have_other_ids(one: LlmUsage, other: LlmUsage) -> bool:
+    return bool(one.response_id and other.response_id) and one.response_id != other.response_id
+
+
+def _have_same_id(one: LlmUsage, other: LlmUsage) -> bool:
+    return bool(one.response_id) and one.response_id == other.response_id
+
+
+def _have_same_counts(one: LlmUsage, other: LlmUsage) -> bool:
+    if one.counts is None or other.counts is None or _have_other_ids(one, other):
         return False
-    if one.counts is None or other.counts is None:
-        return True
     return one.counts.input == other.counts.input and one.counts.output == other.counts.output
+
+
+def _have_same_id_and_counts(one: LlmUsage, other: LlmUsage) -> bool:
+    return _have_same_id(one, other) and _have_same_counts(one, other)
+
+
+def _may_be_same(one: LlmUsage, other: LlmUsage) -> bool:
+    """True if one of them has no counts; a refused attempt is never the same as one that was not refused."""
+    has_gap = one.counts is None or other.counts is None
+    return has_gap and one.rejected == other.rejected and not _have_other_ids(one, other)
+
+
+_SUREST_FIRST: Final = (_have_same_id_and_counts, _have_same_id, _have_same_counts, _may_be_same)
+"""What makes two views those of one call, each tried on all that the ones before have left."""
 
 
 def _richer(one: LlmUsage, other: LlmUsage) -> LlmUsage:
@@ -132,12 +165,23 @@ def _richer(one: LlmUsage, other: LlmUsage) -> LlmUsage:
         counts=counts,
         problem=problem,
         provider=one.provider or other.provider,
-        model=one.model if len(one.model) >= len(other.model) else other.model,
+        model=_better_model(one, other),
+        request_model=one.request_model or other.request_model,
         response_id=one.response_id or other.response_id,
         tier=one.tier or other.tier,
         cache_unknown=one.cache_unknown and other.cache_unknown,
         rejected=one.rejected and other.rejected,
     )
+
+
+def _better_model(one: LlmUsage, other: LlmUsage) -> str:
+    """Return the more exact of two names; a deployment or an alias gives way to the model that answered."""
+    short, long = sorted((other.model, one.model), key=len)
+    if short not in long:
+        one_answered, other_answered = one.model != one.request_model, other.model != other.request_model
+        if one_answered != other_answered:
+            return one.model if one_answered else other.model
+    return long
 
 
 def is_transport(node: SpanNode, host: str) -> bool:

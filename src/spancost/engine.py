@@ -10,6 +10,7 @@ starts with the first span.
 from __future__ import annotations
 
 import heapq
+import itertools
 import os
 import threading
 import time
@@ -22,10 +23,18 @@ from spancost._guard import ErrorLog, logger
 from spancost.attribution import ATTRIBUTION_ATTRIBUTES, filled, from_attributes
 from spancost.capture import facts as capture_facts
 from spancost.charge import SERVER, Charge, PriceLine, SpanView
-from spancost.duplicates import orphaned
-from spancost.journal import MAX_KEPT_TRACES, Entry, Fold, Late, Partial, RequestRecord, Unattributed
+from spancost.journal import (
+    MAX_KEPT_TRACES,
+    Entry,
+    Fold,
+    Late,
+    Partial,
+    RequestRecord,
+    Unattributed,
+    merged_batches,
+)
 from spancost.lease import POLL_S, Lease, LeaseUnavailableError
-from spancost.measuring import is_inside_server_span
+from spancost.measuring import Holders, is_inside_server_span, measure_held
 from spancost.nodes import NOBODY, LocalRoot, SpanNode
 from spancost.span_attributes import mapping_of
 from spancost.tree import Tree
@@ -41,9 +50,11 @@ _BUSY_JOURNAL: Final = 5_000
 """Entries from which the thread publishes before its interval is over."""
 _LOOK_S: Final = 1.0
 """How often the thread looks at the journal's length."""
-_MAX_WAITING_BATCHES: Final = 100
+_MAX_WAITING_BATCHES: Final = 16
 _MAX_QUEUED_REQUESTS: Final = 65_536
 _PUBLISH_TIMEOUT_S: Final = 5.0
+_FORK_TIMEOUT_S: Final = 2.0
+"""Longest wait of a fork for a sink that is being written."""
 
 
 class Sink(Protocol):
@@ -116,6 +127,11 @@ class CostEngine:
         """How prometheus_client is served: `registry`, `multiprocess`, `otel` (by an OTel reader), or not yet."""
         self.sampled_only = False
         """True where spans that the sampler drops cannot be seen."""
+        self.idle = not config.enabled
+        """True where nothing is priced: it is switched off, or a later engine has taken over."""
+        self.unregister_prometheus: Callable[[], None] | None = None
+        """Takes what was registered with prometheus_client off again."""
+        self._processors: weakref.WeakSet[object] = weakref.WeakSet()
         self.background = background
         """Start the publishing thread with the first span."""
         self._llm_loaded = False
@@ -129,7 +145,7 @@ class CostEngine:
         self._is_ready = False
         self.busy = False
         self.deferred: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
-        self.epoch = os.getpid()
+        self.epoch = next(_epochs)
         self.tree: Tree | None = None
         self.evictions = 0
         self._not_exported: dict[str, float] = {}
@@ -137,6 +153,8 @@ class CostEngine:
         """USD by component booked below roots that were evicted before they were exported."""
         self.last_flush_at = 0.0
         self.last_flush_ok = True
+        self.holders: Holders = {}
+        """Open LLM spans that hold usage of inner ones; under the lock."""
         self.journal: list[Entry] = []
         """What the span path has noted down since the last publishing; under the lock."""
         self._fold = Fold(self._queue_request)
@@ -149,8 +167,12 @@ class CostEngine:
         self._publisher: int | None = None
         self._flushing: set[int] = set()
         """Threads inside `flush`: a signal handler on one of them must not enter the exporters again."""
-        self._held_for_fork = False
+        self._writing: set[int] = set()
+        """Threads inside `_write`."""
+        self._held_for_fork: list[threading.Lock] = []
         self._unwritten: dict[str, deque[Batch]] = {sink.name: deque() for sink in self.sinks}
+        self._sink_locks: dict[str, threading.Lock] = {sink.name: threading.Lock() for sink in self.sinks}
+        """Held while a sink is written: a slow one (a locked ledger) must not keep the readers of others waiting."""
         self._lease: Lease | None = None
         self._new_lease: Lease | None = None
         self.share_estimated = self.config.compute_share is None
@@ -173,6 +195,7 @@ class CostEngine:
     def add_sink(self, sink: Sink) -> None:
         """Add a sink; it receives what is charged from now on."""
         self._unwritten[sink.name] = deque()
+        self._sink_locks[sink.name] = threading.Lock()
         self.sinks.append(sink)
 
     def get_ready(self, resource: Mapping[str, Any]) -> None:
@@ -248,7 +271,7 @@ class CostEngine:
 
     def _join_lease(self) -> None:
         lease = self._new_lease
-        if lease is None:
+        if lease is None or self._leaving:
             return
         try:
             lease.join(self._started_s)
@@ -261,6 +284,8 @@ class CostEngine:
         self._lease = lease
         self.share_estimated = False
         self._plan_shares(lease)
+        if self._leaving:
+            self._follow_lease()  # stopped meanwhile: a member that stays would share with whoever comes next
 
     def _follow_lease(self) -> None:
         """Take in what another process has written to the lease file."""
@@ -372,9 +397,7 @@ class CostEngine:
             self.note(Late(root, 0.0, 0, charges, None, minute, LATE_ENTRY))
             return
         # Late is what the local root's exported total lacks: while that one is open, a charge below it is not.
-        if root.charges is None:
-            root.charges = []
-        root.charges.extend((charge, None, INNER, minute, int(not index)) for index, charge in enumerate(charges))
+        root.leave(charges, None, INNER, minute)
 
     def book_unattributed(self, charges: Sequence[Charge]) -> None:
         """Charge usage that belongs to no span."""
@@ -405,6 +428,8 @@ class CostEngine:
                 self.evict(tree, root, now)
             elif root.booked_at < waited_since and (root.charges or root.inner_count):
                 self._book_partial(root, now)
+        for holder in [holder for holder, since in self.holders.items() if since < quiet_since]:
+            self._settle_holder(holder, time.time_ns() // _MINUTE_NS)
 
     def _book_partial(self, root: LocalRoot, now: float) -> None:
         """Book what a request that goes on has cost so far; under the lock."""
@@ -433,19 +458,25 @@ class CostEngine:
             root.trail = None
         minute = time.time_ns() // _MINUTE_NS
         self.note(Late(root, seconds, 1, (), None, minute, LATE_INNER))
-        for holder in root.holders or ():
-            if holder.held and self.meters.llm is not None:
-                holder.span = None  # its call is charged here; should it end one day, it is not charged again
-                held, holder.held = holder.held, None
-                for usage, start_ns in orphaned(held):
-                    charges = self.meters.llm.charges_of(usage, start_ns)
-                    self.note(Late(root, 0.0, 0, charges, self.attribution_of(holder, {}), minute, LATE_INNER))
-        root.holders = None
+        for holder in [holder for holder in self.holders if holder.root is root]:
+            self._settle_holder(holder, minute)
+
+    def _settle_holder(self, holder: SpanNode, minute: int) -> None:
+        """Charge what an LLM span that does not end holds of inner ones."""
+        root = holder.root
+        holder.span = None  # its call is charged here; should it end one day, it is not charged again
+        charges = measure_held(self.meters, self.errors, holder, self.holders)
+        if isinstance(root, LocalRoot) and charges:
+            own = self.attribution_of(holder, {})
+            if root.span is None:
+                self.note(Late(root, 0.0, 0, charges, own, minute, LATE_INNER))
+            else:
+                root.leave(charges, own, INNER, minute)
 
     # --- publishing ---------------------------------------------------------------------------------
 
-    def refresh(self, sink: Sink) -> None:
-        """Bring one sink up to date, for a reader that is about to look at it.
+    def refresh(self, *sinks: Sink) -> None:
+        """Bring some sinks up to the same moment, for a reader that is about to look at them.
 
         Waits at most five seconds for another thread that publishes.
         """
@@ -454,7 +485,8 @@ class CostEngine:
         try:
             self._publisher = threading.get_ident()
             self._collect_locked()
-            self._write(sink, False)
+            for sink in sinks:
+                self._write(sink, False)
         finally:
             self._publisher = None
             self._publish_lock.release()
@@ -493,11 +525,14 @@ class CostEngine:
             for sink in self.sinks:
                 queue = self._unwritten[sink.name]
                 queue.append(batch)
-                if len(queue) > _MAX_WAITING_BATCHES:
-                    queue.popleft()
-                    self.errors.counts[f"sink.{sink.name}.dropped"] = (
-                        self.errors.counts.get(f"sink.{sink.name}.dropped", 0) + 1
-                    )
+                if len(queue) > _MAX_WAITING_BATCHES and self._sink_locks[sink.name].acquire(blocking=False):
+                    # Readers make batches faster than this sink is written, or it fails: nothing is dropped.
+                    try:
+                        merged = merged_batches(queue)
+                        queue.clear()
+                        queue.append(merged)
+                    finally:
+                        self._sink_locks[sink.name].release()
 
     def _settle_lease(self) -> None:
         lease = self._lease
@@ -554,15 +589,20 @@ class CostEngine:
         try:
             self._publisher = threading.get_ident()
             self._collect_locked()
-            ok = all([self._write(sink, final) for sink in self.sinks])
         finally:
             self._publisher = None
             self._publish_lock.release()
+        ok = all([self._write(sink, final) for sink in self.sinks])
         self.last_flush_at = time.time()
         self.last_flush_ok = ok
         return ok
 
     def _write(self, sink: Sink, final: bool) -> bool:
+        lock = self._sink_locks[sink.name]
+        thread = threading.get_ident()
+        if thread in self._writing or not lock.acquire(timeout=_PUBLISH_TIMEOUT_S):
+            return False  # a signal handler interrupted this very write, or the sink is stuck
+        self._writing.add(thread)
         queue = self._unwritten[sink.name]
         try:
             while queue:
@@ -573,6 +613,9 @@ class CostEngine:
         except Exception:
             self.errors.caught(f"sink.{sink.name}")
             return False
+        finally:
+            self._writing.discard(thread)
+            lock.release()
         return True
 
     @property
@@ -580,8 +623,14 @@ class CostEngine:
         """Batches that a failing sink has not taken yet."""
         return max((len(queue) for queue in self._unwritten.values()), default=0)
 
-    def flush(self, timeout_s: float = 10.0) -> bool:
-        """Publish everything, also what is held back, and push it on; True if all of it went out in time."""
+    def flush(self, timeout_s: float = 10.0, *, push: bool = True) -> bool:
+        """Publish everything, also what is held back; True if all of it went out in time.
+
+        Args:
+            timeout_s: Longest wait, seconds.
+
+            push: Have what shows our sums (a MeterProvider) export them, too.
+        """
         deadline = time.monotonic() + timeout_s
         with self.lock:
             if self.busy:
@@ -594,15 +643,29 @@ class CostEngine:
         self._flushing.add(thread)
         try:
             ok = self.publish(final=True, timeout_s=timeout_s)
-            for push in self.on_flush:
+            for push_on in self.on_flush if push else ():
                 try:
-                    ok = push(max(0.0, deadline - time.monotonic())) and ok
+                    ok = push_on(max(0.0, deadline - time.monotonic())) and ok
                 except Exception:
                     self.errors.caught("flush")
                     ok = False
         finally:
             self._flushing.discard(thread)
         return ok and time.monotonic() <= deadline
+
+    def serve(self, processor: object) -> None:
+        """Count a processor that uses this engine."""
+        self._processors.add(processor)
+
+    def release(self, processor: object) -> bool:
+        """Publish for a processor that is shut down; the last one of all stops the engine."""
+        self._processors.discard(processor)
+        return self.flush(push=False) if self._processors else self.shutdown()
+
+    @property
+    def is_stopped(self) -> bool:
+        """True after `shutdown`."""
+        return self._stopped
 
     def leave(self) -> bool:
         """Publish for the last time before the process ends: nothing is held back, and the machine's share is given up.
@@ -634,14 +697,18 @@ class CostEngine:
 
     def before_fork(self) -> None:
         """Keep the background thread out of sinks and files while somebody forks."""
-        if self._publisher != threading.get_ident():
-            self._held_for_fork = self._publish_lock.acquire(timeout=_PUBLISH_TIMEOUT_S)
+        thread = threading.get_ident()
+        if self._publisher == thread or thread in self._writing:
+            return
+        deadline = time.monotonic() + _FORK_TIMEOUT_S
+        for lock in (self._publish_lock, *self._sink_locks.values()):
+            if lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
+                self._held_for_fork.append(lock)
 
     def after_fork_in_parent(self) -> None:
         """Let the background thread go on."""
-        if self._held_for_fork:
-            self._held_for_fork = False
-            self._publish_lock.release()
+        while self._held_for_fork:
+            self._held_for_fork.pop().release()
 
     def after_fork_in_child(self) -> None:
         """Start at zero: what the parent has booked stays the parent's."""
@@ -657,6 +724,8 @@ _LLM_LIBRARIES: Final = frozenset(
 )
 
 _engines: weakref.WeakSet[CostEngine] = weakref.WeakSet()
+_epochs: Final = itertools.count(1)
+"""One for each engine, and a new one in a forked child: nothing is charged across."""
 
 
 def _before_fork() -> None:

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 _BUCKETS: Final = names.REQUEST_COST_BUCKETS_USD
 BUCKET_COUNT: Final = len(_BUCKETS) + 1
 _MAX_KEYS: Final = 20_000
+_MAX_MERGED_KEYS: Final = 100_000
+_MAX_MERGED_TRACES: Final = 200
 MAX_KEPT_TRACES: Final = 20
 """Costliest traces kept whole of one publishing."""
 _NO_LABELS: Final = EntryLabels()
@@ -148,16 +150,9 @@ class Fold:
     def merge(self, other: Fold) -> None:
         """Add what another fold holds."""
         for key, sums in other._charges.items():
-            mine = self._charges.setdefault(key, ChargeSum())
-            mine.quantity += sums.quantity
-            mine.list_usd += sums.list_usd
-            mine.usd += sums.usd
-            mine.count += sums.count
+            self._charges.setdefault(key, ChargeSum()).add(sums)
         for request, record in other._requests.items():
-            total = self._requests.setdefault(request, RequestSum(BUCKET_COUNT))
-            total.count += record.count
-            total.total_usd += record.total_usd
-            total.buckets = [one + more for one, more in zip(total.buckets, record.buckets, strict=True)]
+            self._requests.setdefault(request, RequestSum(BUCKET_COUNT)).add(record)
         for (minute, labels, attribution, position), (seconds, count) in other._compute.items():
             self._seconds(minute, labels, attribution, position, seconds, int(count))
         self.traces += other.traces
@@ -306,3 +301,26 @@ def _without_resource(line: PriceLine) -> PriceLine:
         basis=line.basis,
         source=line.source,
     )
+
+
+def merged_batches(batches: Iterable[Batch]) -> Batch:
+    """Add batches up into one; beyond 100 000 keys, labels and resources go to `other`, sums stay whole."""
+    charges: dict[ChargeKey, ChargeSum] = {}
+    requests: dict[RequestKey, RequestSum] = {}
+    traces: list[KeptTrace] = []
+    not_exported: dict[str, float] = {}
+    for batch in batches:
+        for key, sums in batch.charges.items():
+            if key not in charges and len(charges) >= _MAX_MERGED_KEYS:
+                line = _without_resource(key.line)
+                key = key._replace(line=line, labels=_OTHER_LABELS, attribution=_EVERYBODY)
+            charges.setdefault(key, ChargeSum()).add(sums)
+        for request, record in batch.requests.items():
+            if request not in requests and len(requests) >= _MAX_MERGED_KEYS:
+                request = request._replace(labels=_OTHER_LABELS, attribution=_EVERYBODY)
+            requests.setdefault(request, RequestSum(BUCKET_COUNT)).add(record)
+        traces += batch.traces
+        for component, usd in batch.not_exported.items():
+            not_exported[component] = not_exported.get(component, 0.0) + usd
+    kept = heapq.nlargest(_MAX_MERGED_TRACES, traces, key=lambda trace: trace.total_usd)
+    return Batch(charges, requests, kept, not_exported)

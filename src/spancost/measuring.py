@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from spancost import names
 from spancost.charge import INTERNAL, LLM_SPAN, SERVER, Charge, SpanView, price_line
-from spancost.duplicates import host_of_call, is_transport, outermost_llm_span, settled
+from spancost.duplicates import host_of_call, is_transport, orphaned, outermost_llm_span, settled
 from spancost.meters.aws import is_aws
 from spancost.meters.llm import is_llm, operation_of, read_usage
-from spancost.nodes import HeldUsage, LocalRoot, SpanNode
+from spancost.nodes import HeldUsage, SpanNode
 from spancost.span_attributes import kind_of
 
 if TYPE_CHECKING:
@@ -43,6 +43,16 @@ def measure(
     LLM spans are only recognised here (`LLM_SPAN`): whether they are charged depends on the spans around, see
     `measure_llm`.
     """
+    try:
+        return _measured(meters, errors, span, node, attributes, end_ns)
+    except Exception:  # attributes of types that nobody expects: the span is still to be closed
+        errors.caught("measure")
+        return _NONE
+
+
+def _measured(
+    meters: MeterSet, errors: ErrorLog, span: Span, node: SpanNode, attributes: Mapping[str, Any], end_ns: int
+) -> Sequence[Charge]:
     kind = kind_of(span)
     meter: Meter | None
     if kind == SERVER:
@@ -83,8 +93,19 @@ def is_inside_server_span(node: SpanNode) -> bool:
     return not node.is_entry and getattr(node.root, "kind", None) == SERVER
 
 
+Holders: TypeAlias = "dict[SpanNode, float]"
+"""Open LLM spans that hold usage of inner ones, with the time of the last, monotonic seconds."""
+
+
 def measure_llm(
-    meters: MeterSet, errors: ErrorLog, span: Span, node: SpanNode, attributes: Mapping[str, Any], end_ns: int
+    meters: MeterSet,
+    errors: ErrorLog,
+    span: Span,
+    node: SpanNode,
+    attributes: Mapping[str, Any],
+    end_ns: int,
+    holders: Holders,
+    now: float,
 ) -> Sequence[Charge]:
     """Charge an LLM span, or leave its usage with the outer span of the same call; under the engine's lock."""
     meter = meters.llm
@@ -97,12 +118,19 @@ def measure_llm(
             return _NONE
         outer = outermost_llm_span(node, view.scope, usage)
         if outer is not None:
-            _hold(outer, HeldUsage(view.scope, usage, view.start_ns), node)
+            if outer.held is None:
+                outer.held = []
+            outer.held.append(HeldUsage(view.scope, usage, view.start_ns))
+            outer.held.extend(node.held or ())
+            node.held = None
+            holders[outer] = now
+            holders.pop(node, None)
             return (_duplicate(usage.provider, usage.operation),)
         held = node.held
         if not held:
             return meter.charges_of(usage, view.start_ns)
         node.held = None
+        holders.pop(node, None)
         charges: list[Charge] = []
         for call, start_ns in settled(view.scope, usage, held, view.start_ns):
             charges.extend(meter.charges_of(call, start_ns))
@@ -112,17 +140,19 @@ def measure_llm(
     return charges
 
 
-def _hold(outer: SpanNode, usage: HeldUsage, inner: SpanNode) -> None:
-    if outer.held is None:
-        outer.held = []
-        root = outer.root
-        if isinstance(root, LocalRoot):
-            if root.holders is None:
-                root.holders = []
-            root.holders.append(outer)
-    outer.held.append(usage)
-    outer.held.extend(inner.held or ())
-    inner.held = None
+def measure_held(meters: MeterSet, errors: ErrorLog, node: SpanNode, holders: Holders) -> list[Charge]:
+    """Charge usage held for a call that this span turned out not to be, or that never ends; under the lock."""
+    holders.pop(node, None)
+    held, node.held = node.held or (), None
+    charges: list[Charge] = []
+    try:
+        if held and meters.llm is not None:
+            for usage, start_ns in orphaned(held):
+                charges.extend(meters.llm.charges_of(usage, start_ns))
+    except Exception:
+        errors.caught("meter.llm")
+        return [_meter_error(names.LLM)]
+    return charges
 
 
 def view_of(span: Span, node: SpanNode, attributes: Mapping[str, Any], end_ns: int) -> SpanView:

@@ -69,13 +69,20 @@ class LocalRoot(Root):
     """Set by `attribute()` inside the request."""
     booked_usd: dict[str, float] | None = None
     """USD by component that partial bookings took out."""
-    holders: list[SpanNode] | None = None
-    """Open LLM spans that hold usage of inner ones."""
     trail: list[KeptNode] | None = None
     """Ended spans, while traces are kept."""
     trace_id: int = 0
 
-    __slots__ = ("__dict__", "booked_at", "charges", "epoch", "inner_count", "inner_s", "kind", "span")
+    __slots__ = (
+        "__dict__",
+        "booked_at",
+        "charges",
+        "epoch",
+        "inner_count",
+        "inner_s",
+        "kind",
+        "span",
+    )
 
     def __init__(self, span: Span, epoch: int, kind: int, now: float) -> None:
         self.w = self.v_mark = self.last_event = self.accrued_s = self.assigned_s = 0.0
@@ -84,7 +91,7 @@ class LocalRoot(Root):
         self.span: Span | None = span
         """The local root's own span while it is open."""
         self.epoch = epoch
-        """Process epoch: a fork starts a new one, and nothing is charged across."""
+        """Epoch of the engine: a fork or another engine starts a new one, and nothing is charged across."""
         self.kind = kind
         """SpanKind value of the local root's own span."""
         self.booked_at = now
@@ -94,6 +101,16 @@ class LocalRoot(Root):
         self.inner_count = 0
         self.charges: list[Booked] | None = None
         """Charges of ended inner spans, not yet booked."""
+
+    def leave(self, charges: Sequence[Charge], own: Attribution | None, position: str, minute: int) -> None:
+        """Leave charges of one span with this root until they are booked."""
+        booked = self.charges
+        if booked is None:
+            booked = self.charges = []
+        calls = 1
+        for charge in charges:
+            booked.append((charge, own, position, minute, calls))
+            calls = 0
 
     def components(self, usd_per_s: float | None, seconds: float, charges: Sequence[Charge]) -> dict[str, float]:
         """Return USD by component of everything charged below this root so far.

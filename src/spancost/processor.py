@@ -15,7 +15,7 @@ from spancost.attribution import ATTRIBUTION_KEY
 from spancost.capture.facts import NODE_ATTRIBUTE
 from spancost.charge import LLM_SPAN, Charge
 from spancost.journal import COMPUTE_SECONDS, Ended, Late
-from spancost.measuring import measure, measure_llm
+from spancost.measuring import measure, measure_held, measure_llm
 from spancost.nodes import LocalRoot, SpanNode
 from spancost.span_attributes import (
     END_PATCH,
@@ -46,6 +46,7 @@ _DIRECT_USD: Final = names.DIRECT_USD
 _TOTAL_USD: Final = names.TOTAL_USD
 _TOTAL_NANO_USD: Final = names.TOTAL_NANO_USD
 _COMPUTE_USD: Final = names.COMPONENT_USD[names.COMPUTE]
+_MAX_INT64: Final = 2**63 - 1
 _new_tuple: Final = cast("Callable[[type[Ended], tuple[Any, ...]], Ended]", tuple.__new__)  # pyright: ignore[reportUnknownMemberType]
 
 _RANK: Final = {names.UNPRICED: 4, names.ESTIMATED: 3, names.PRICED: 2, names.DUPLICATE: 1, names.FREE: 0}
@@ -72,6 +73,7 @@ class CostSpanProcessor(SpanProcessor):
 
             engine = default_engine()
         self._engine = engine
+        engine.serve(self)
         technique = choose_technique()
         self._in_place = technique == MAPPING
         """Values are written straight into the mapping behind the attributes; else collected, then `write_public`."""
@@ -86,6 +88,8 @@ class CostSpanProcessor(SpanProcessor):
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Link the span into the cost tree."""
         engine = self._engine
+        if engine.idle:
+            return
         try:
             if getattr(span, NODE_ATTRIBUTE, None) is not None:
                 return
@@ -98,12 +102,14 @@ class CostSpanProcessor(SpanProcessor):
             if engine.tree is None:
                 engine.get_ready(span.resource.attributes)
             elif parent is not None and not engine.meters.compute.is_split:
-                root = parent.root
-                if root.epoch == engine.epoch and not root.is_closed:
+                # A parent whose own start was deferred has no root yet, and neither can this span be linked now.
+                root = getattr(parent, "root", None)
+                if root is not None and root.epoch == engine.epoch and not root.is_closed:
                     # Nothing is shared with other threads here, so there is nothing to lock.
                     node.root = root
                     node.parent = parent
                     node.is_timed = False
+                    root.last_event = engine.monotonic()
                     return
             now = engine.monotonic()
             with engine.lock:
@@ -153,6 +159,8 @@ class CostSpanProcessor(SpanProcessor):
     def _on_ending(self, span: Span, end_ns: int | None = None) -> None:
         """Price the span, which is frozen but not yet exported."""
         engine = self._engine
+        if engine.idle:
+            return
         try:
             node: SpanNode | None = getattr(span, NODE_ATTRIBUTE, None)
             if node is None or node.span is None:
@@ -167,7 +175,7 @@ class CostSpanProcessor(SpanProcessor):
                 is_llm_span = charges is LLM_SPAN
                 if is_llm_span and engine.meters.llm is not None:
                     engine.load_llm_prices()
-            elif not node.is_timed and not node.below_usd:
+            elif not node.is_timed and not node.below_usd and node.held is None:
                 node.is_open = False
                 node.span = None
                 return
@@ -203,8 +211,8 @@ class CostSpanProcessor(SpanProcessor):
         if not isinstance(root, LocalRoot) or root.epoch != engine.epoch or tree is None:
             node.span = None
             return
-        if is_llm_span:
-            charges = measure_llm(engine.meters, engine.errors, span, node, attributes, end_ns)
+        if is_llm_span or node.held is not None:
+            charges = self._llm_charges(span, node, attributes, charges, is_llm_span, end_ns, now)
         if node.is_timed:
             seconds = tree.end(node, now)
         else:
@@ -247,6 +255,24 @@ class CostSpanProcessor(SpanProcessor):
         if values is not attributes:
             write_public(span, values)
 
+    def _llm_charges(
+        self,
+        span: Span,
+        node: SpanNode,
+        attributes: Mapping[str, Any],
+        charges: Sequence[Charge],
+        is_llm_span: bool,
+        end_ns: int,
+        now: float,
+    ) -> Sequence[Charge]:
+        """Charge an LLM span, and what a span has held that did not turn out to be one."""
+        engine = self._engine
+        if is_llm_span:
+            charges = measure_llm(engine.meters, engine.errors, span, node, attributes, end_ns, engine.holders, now)
+        if node.held is None:
+            return charges
+        return [*charges, *measure_held(engine.meters, engine.errors, node, engine.holders)]
+
     def _settle_root(
         self,
         root: LocalRoot,
@@ -275,7 +301,7 @@ class CostSpanProcessor(SpanProcessor):
         # `Ended(...)` without the Python call that makes a NamedTuple.
         engine.note(_new_tuple(Ended, ended))
         values[_TOTAL_USD] = total
-        values[_TOTAL_NANO_USD] = round(total * 1e9)
+        values[_TOTAL_NANO_USD] = min(round(total * 1e9), _MAX_INT64)
         if root.trail is not None and not engine.is_costly(total):
             root.trail = None
         return total
@@ -295,18 +321,12 @@ class CostSpanProcessor(SpanProcessor):
             root.inner_count += node.is_timed
             if not charges:
                 return
-        booked = root.charges
-        if booked is None:
-            booked = root.charges = []
         minute = end_ns // _MINUTE_NS
         if own is not None and node.is_timed:
             compute = self._engine.meters.compute
             usd, list_usd = seconds * (compute.usd_per_s or 0.0), seconds * (compute.list_usd_per_s or 0.0)
-            booked.append((Charge(COMPUTE_SECONDS, seconds, usd, list_usd), own, INNER, minute, 1))
-        calls = 1
-        for charge in charges:
-            booked.append((charge, own, INNER, minute, calls))
-            calls = 0
+            root.leave((Charge(COMPUTE_SECONDS, seconds, usd, list_usd),), own, INNER, minute)
+        root.leave(charges, own, INNER, minute)
 
     def _describe(
         self,
@@ -380,17 +400,20 @@ class CostSpanProcessor(SpanProcessor):
         """Nothing is left to do: the span was priced while it was ending."""
 
     def shutdown(self) -> None:
-        """Flush and stop."""
+        """Flush; the last processor of an engine stops it."""
         unpatch_end(self._ending)
         try:
-            self._engine.shutdown()
+            self._engine.release(self)
         except Exception:
             self._engine.errors.caught("shutdown")
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Publish everything booked so far; False if a sink failed or the time was up."""
+        """Publish everything booked so far; False if a sink failed or the time was up.
+
+        No MeterProvider is pushed: only `spancost.flush` does that.
+        """
         try:
-            return self._engine.flush(timeout_millis / 1000)
+            return self._engine.flush(timeout_millis / 1000, push=False)
         except Exception:
             self._engine.errors.caught("flush")
             return False

@@ -90,6 +90,13 @@ class ChargeSum:
         self.usd = usd
         self.count = count
 
+    def add(self, other: ChargeSum) -> None:
+        """Add another sum to this one."""
+        self.quantity += other.quantity
+        self.list_usd += other.list_usd
+        self.usd += other.usd
+        self.count += other.count
+
 
 class RequestSum:
     """Sums of one `RequestKey`."""
@@ -102,6 +109,12 @@ class RequestSum:
         """Sum of the local roots' totals as exported, USD."""
         self.buckets = [0] * bucket_count
         """Requests per bucket of `names.REQUEST_COST_BUCKETS_USD`, not cumulative; the last is +Inf."""
+
+    def add(self, other: RequestSum) -> None:
+        """Add another sum to this one."""
+        self.count += other.count
+        self.total_usd += other.total_usd
+        self.buckets = [one + more for one, more in zip(self.buckets, other.buckets, strict=True)]
 
 
 class KeptNode(NamedTuple):

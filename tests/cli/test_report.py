@@ -8,10 +8,22 @@ from typing import Any
 
 import pytest
 
+from spancost.cli._format import usd
 from spancost.sinks.ledger import Ledger, LedgerReader
 from spancost.window import EntryLabels, Origin
-from tests.cli.conftest import EGRESS_USD, Cli
-from tests.sinks.ledger_batches import MACHINE_USD, PUT, PUT_USD, TOKEN_USD, batch_of, charge, charged, served
+from tests.cli.conftest import EGRESS, EGRESS_USD, Cli
+from tests.sinks.ledger_batches import (
+    CHAT,
+    MACHINE,
+    MACHINE_USD,
+    PUT,
+    PUT_USD,
+    TOKEN_USD,
+    batch_of,
+    charge,
+    charged,
+    served,
+)
 
 ACME_USD = 40 * (0.02 * MACHINE_USD + 301 * PUT_USD + 48_213 / 2**30 * EGRESS_USD)
 GLOBEX_USD = 10 * (0.02 * MACHINE_USD + 2 * PUT_USD)
@@ -96,13 +108,91 @@ def test_usage_without_a_price_is_a_question_mark_and_never_zero_dollars(cli: Cl
     assert line.split()[-2:] == ["?", "?"] or "?" in line.split()
 
 
-@pytest.mark.parametrize("width", ["60", "80", "140"])
-def test_no_line_is_wider_than_the_terminal_and_no_amount_is_cut(cli: Cli, ledger_file: Path, width: str) -> None:
+@pytest.mark.parametrize("width", ["80", "100", "140"])
+def test_no_line_is_wider_than_the_terminal_and_no_key_is_cut_by_default(
+    cli: Cli, ledger_file: Path, width: str
+) -> None:
     done = cli("report", "--ledger", str(ledger_file), COLUMNS=width)
     assert max(map(len, done.stdout.splitlines())) <= int(width)
     assert "…" not in done.stdout
-    for amount in ("$0.00773", "$0.000188", "$0.00000533", "$0.1545", "33.9 %"):
+    for amount in ("$0.00773", "$0.0000267", "$0.00000533", "$0.1545", "33.9 %"):
         assert amount in done.stdout
+
+
+_KEYS = ("component", "provider", "operation", "model", "status", "reason", "service")
+
+
+@pytest.mark.parametrize("width", ["60", "80", "100"])
+@pytest.mark.parametrize("count", range(1, 8))
+def test_every_number_is_whole_however_many_keys_there_are(cli: Cli, ledger_file: Path, width: str, count: int) -> None:
+    arguments = ("report", "--ledger", str(ledger_file), "--by", ",".join(_KEYS[:count]))
+    narrow = _table(cli(*arguments, COLUMNS=width).stdout)
+    whole = _table(cli(*arguments, COLUMNS="400").stdout)
+    assert len(whole) >= 7
+    assert [_numbers(line) for line in narrow] == [_numbers(line) for line in whole]
+
+
+def _table(stdout: str) -> list[str]:
+    """Return the lines of the first table; of a folded key only the first line, which has the numbers."""
+    lines = stdout.split("\n\n")[0].splitlines()
+    return [line for line in lines if "%" in line or line.rstrip().endswith("?") or "REQUESTS" in line]
+
+
+def _numbers(line: str) -> list[str]:
+    return [word for word in line.replace(" %", "%").split() if word[0] in "$?" or word.endswith("%")]
+
+
+@pytest.mark.parametrize("width", ["60", "80", "100"])
+def test_a_narrow_terminal_gets_the_sums_first_and_then_one_more_table(cli: Cli, ledger_file: Path, width: str) -> None:
+    tables = cli("report", "--ledger", str(ledger_file), COLUMNS=width).stdout.split("\n\n")
+    assert len(tables) == 3  # the last one is the notes
+    first, second = (table.splitlines()[0] for table in tables[:2])
+    assert first.split()[2:4] == ["REQUESTS", "TOTAL"]
+    assert first.endswith("SHARE")
+    assert "LLM" in second
+    assert "REQUESTS" not in second
+
+
+def test_components_below_a_thousandth_share_a_column_where_space_is_short(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "small.sqlite"
+    Ledger(path, Origin("shop")).write(
+        batch_of(
+            charged(charge(CHAT, 10_000_000, TOKEN_USD)),
+            charged(charge(PUT, 1, PUT_USD)),
+            charged(charge(EGRESS, 1e-6, EGRESS_USD)),
+            charged(charge(MACHINE, 0.001, MACHINE_USD)),
+            served(3),
+        )
+    )
+    narrow = cli("report", "--ledger", str(path), COLUMNS="100").stdout
+    header = narrow.splitlines()[0].split()
+    assert header[-2:] == ["LLM", "OTHER"]
+    other = 1 * PUT_USD + 1e-6 * EGRESS_USD + 0.001 * MACHINE_USD
+    assert narrow.splitlines()[1].split()[-1] == usd(other)
+    assert "--wide" in narrow
+    wide = cli("report", "--ledger", str(path), "--wide", COLUMNS="60").stdout
+    assert wide.splitlines()[0].split()[-4:] == ["COMPUTE", "EGRESS", "AWS", "LLM"]
+    assert "OTHER" not in wide
+
+
+@pytest.mark.parametrize("keys", ["component", "service,sku", "position", "unit", "basis"])
+def test_direct_is_no_column_where_rows_are_parts_of_a_request(cli: Cli, ledger_file: Path, keys: str) -> None:
+    done = cli("report", "--ledger", str(ledger_file), "--by", keys)
+    assert "DIRECT" not in done.stdout.splitlines()[0]
+
+
+def test_a_key_that_no_row_has_gets_no_column(cli: Cli, ledger_file: Path) -> None:
+    done = cli("report", "--ledger", str(ledger_file), "--by", "cloud_account,service")
+    assert done.stdout.splitlines()[0].split()[0] == "SERVICE"
+    assert "cloud_account: (none) everywhere" in done.stdout
+    assert done.stdout.count("total") == 1
+
+
+def test_a_ledger_without_anything_says_how_often_it_is_written(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "new.sqlite"
+    Ledger(path, Origin()).create()
+    done = cli("report", "--ledger", str(path))
+    assert (done.returncode, done.stdout) == (0, "nothing in the ledger yet: written every 5 s\n")
 
 
 def test_a_component_key_counts_charges_and_shares_the_requests(cli: Cli, ledger_file: Path) -> None:

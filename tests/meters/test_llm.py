@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from spancost.charge import CLIENT, Charge, SpanView
-from spancost.meters.llm import LlmMeter, is_llm, operation_of
+from spancost.meters.llm import LlmMeter, is_llm, operation_of, read_usage
 from tests.recorded import NOW_NS
 
 _METER = LlmMeter()
@@ -120,3 +120,38 @@ def test_agents_and_tools_are_llm_spans_without_a_price(operation: str) -> None:
     assert is_llm(attributes)
     assert operation_of(attributes) == ""
     assert _charges(attributes) == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "basis"),
+    [
+        ({"gen_ai.request.model": "gpt-4o-audio-preview"}, "audio_at_text_rate"),
+        (
+            {"gen_ai.request.model": "gpt-realtime", "gen_ai.usage.cache_read.input_tokens": 600},
+            "audio_cache_overlap",
+        ),
+    ],
+)
+def test_audio_that_cannot_be_priced_exactly_is_an_estimate_with_its_basis(change: dict[str, Any], basis: str) -> None:
+    charges = _charges({**_CHAT, "gen_ai.usage.audio.input_tokens": 900, **change})
+    assert {(charge.line.status, charge.line.basis) for charge in charges} == {("estimated", basis)}
+    assert sum(charge.usd for charge in charges) > 0
+
+
+def test_audio_with_its_own_rate_is_priced() -> None:
+    attributes = {**_CHAT, "gen_ai.request.model": "gpt-realtime", "gen_ai.usage.audio.input_tokens": 900}
+    assert {(charge.line.status, charge.line.basis) for charge in _charges(attributes)} == {("priced", "")}
+
+
+@pytest.mark.parametrize("value", [{"a": 1}, ["chat"], ("chat",), b"chat", 3, True, None])
+@pytest.mark.parametrize("key", ["gen_ai.operation.name", "openinference.span.kind"])
+def test_operation_that_is_no_string_is_no_operation_and_no_error(key: str, value: object) -> None:
+    assert operation_of({key: value}) == ""
+    assert _METER.measure(SpanView("chat", CLIENT, "app", {key: value}, NOW_NS, NOW_NS + 1, {}, False)) == ()
+
+
+def test_requested_model_is_kept_beside_the_one_that_answered() -> None:
+    attributes = {**_CHAT, "gen_ai.request.model": "prod-chat", "gen_ai.response.model": "gpt-5-mini-2025-08-07"}
+    usage = read_usage(SpanView("chat", CLIENT, "app", attributes, NOW_NS, NOW_NS + 1, {}, False))
+    assert usage is not None
+    assert (usage.model, usage.request_model) == ("gpt-5-mini-2025-08-07", "prod-chat")

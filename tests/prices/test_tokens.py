@@ -13,6 +13,7 @@ from spancost.prices.tokens import TokenCounts, TokenPrices, TokenRates, Unknown
 
 _PRICES = TokenPrices()
 _AT = datetime(2026, 11, 21, 12, tzinfo=UTC)
+_OVERLAP = ("audio_cache_overlap",)
 
 
 def _ns(at: datetime) -> int:
@@ -89,7 +90,99 @@ def test_second_look_up_of_a_model_is_the_same_object_and_the_table_is_bounded()
 
 @pytest.mark.parametrize(
     ("name", "canonical"),
-    [("gcp.gemini", "google"), ("Azure.AI.OpenAI", "azure"), ("xai", "x-ai"), ("openai", "openai")],
+    [
+        ("gcp.gemini", "google"),
+        ("Azure.AI.OpenAI", "azure"),
+        ("az.ai.openai", "azure"),
+        ("az.ai.inference", "azure"),
+        ("azure_openai", "azure"),
+        ("aws.bedrock", "aws"),
+        ("mistral_ai", "mistral"),
+        ("xai", "x-ai"),
+        ("openai", "openai"),
+    ],
 )
 def test_names_of_one_provider_are_one(name: str, canonical: str) -> None:
     assert canonical_provider(name) == canonical
+
+
+@pytest.mark.parametrize("name", ["azure", "aws", "google", "mistral", "moonshotai", "together", "x-ai", "fireworks"])
+def test_name_behind_every_alias_is_a_provider_of_genai_prices(name: str) -> None:
+    assert _PRICES.rates(name, "no-such-model", "", 0) == UnknownPrice("unknown_model")
+
+
+@pytest.mark.parametrize(
+    ("model", "counts", "cached_audio", "assumed"),
+    [
+        (("openai", "gpt-realtime"), TokenCounts(1000, 100, cache_read=600, audio_in=900), 500, _OVERLAP),
+        (("google", "gemini-2.5-flash"), TokenCounts(1000, 100, cache_read=600, audio_in=900), 500, _OVERLAP),
+        (("openai", "gpt-realtime"), TokenCounts(1000, 100, cache_read=600, audio_in=300), 0, _OVERLAP),
+        (("openai", "gpt-realtime"), TokenCounts(1000, 100, cache_read=600, audio_in=1000), 600, ()),
+        (("openai", "gpt-realtime"), TokenCounts(1000, 100, cache_read=1000, audio_in=300), 300, ()),
+        (("openai", "gpt-realtime"), TokenCounts(1000, 100, audio_in=900, audio_out=40), 0, ()),
+    ],
+)
+def test_as_few_cached_tokens_as_the_counts_allow_are_taken_for_audio(
+    model: tuple[str, str], counts: TokenCounts, cached_audio: int, assumed: tuple[str, ...]
+) -> None:
+    reference = calc_price(
+        Usage(
+            input_tokens=counts.input,
+            output_tokens=counts.output,
+            cache_read_tokens=counts.cache_read,
+            input_audio_tokens=counts.audio_in,
+            cache_audio_read_tokens=cached_audio,
+            output_audio_tokens=counts.audio_out,
+        ),
+        model[1],
+        provider_id=model[0],
+        genai_request_timestamp=_AT,
+    )
+    assert _usd(*model, counts) == pytest.approx(float(reference.total_price), rel=1e-12)
+    rates = _PRICES.rates(*model, "", _ns(_AT))
+    assert isinstance(rates, TokenRates)
+    assert rates.assumed(counts) == assumed
+
+
+@pytest.mark.parametrize(
+    ("model", "counts"),
+    [
+        (("openai", "gpt-4o-audio-preview"), TokenCounts(1000, 100, cache_read=600, audio_in=900)),
+        (("openai", "gpt-5-mini"), TokenCounts(1000, 100, audio_out=5)),
+        (("google", "gemini-2.5-flash"), TokenCounts(1000, 100, audio_in=900, audio_out=5)),
+    ],
+)
+def test_audio_of_a_model_without_a_rate_for_it_is_priced_as_text_and_said_to_be(
+    model: tuple[str, str], counts: TokenCounts
+) -> None:
+    rates = _PRICES.rates(*model, "", _ns(_AT))
+    assert isinstance(rates, TokenRates)
+    assert rates.split(counts) is not None
+    assert rates.assumed(counts) == ("audio_at_text_rate",)
+    assert rates.assumed(counts._replace(audio_in=0, audio_out=0)) == ()
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from([("openai", "gpt-realtime"), ("google", "gemini-2.5-flash"), ("openai", "gpt-4o")]),
+    st.integers(0, 1000),
+    st.integers(0, 1000),
+    st.integers(0, 1000),
+    st.integers(0, 1000),
+)
+def test_every_input_token_is_priced_once_however_cached_and_audio_overlap(
+    model: tuple[str, str], tokens_in: int, read: int, write: int, audio: int
+) -> None:
+    read, audio = min(read, tokens_in), min(audio, tokens_in)
+    write = min(write, tokens_in - read)
+    rates = _PRICES.rates(*model, "", _ns(_AT))
+    assert isinstance(rates, TokenRates)
+    parts = rates.split(TokenCounts(tokens_in, 0, cache_read=read, cache_write=write, audio_in=audio))
+    assert parts is not None
+    assert sum(quantity for kind, quantity, _ in parts if "output" not in kind) == tokens_in
+
+
+def test_cached_tokens_above_the_input_stay_a_contradiction_beside_audio() -> None:
+    rates = _PRICES.rates("openai", "gpt-realtime", "", _ns(_AT))
+    assert isinstance(rates, TokenRates)
+    assert rates.split(TokenCounts(100, 10, cache_read=101, audio_in=50)) is None

@@ -18,8 +18,9 @@ from rich.text import Text
 UNKNOWN: Final = "?"
 """Used, but without a price: never shown as $0."""
 _PIPED_WIDTH = 240
-_MIN_KEY_WIDTH = 16
-_MAX_KEY_SHARE = 0.6
+_MIN_FOLDED_WIDTH = 16
+"""Keys are folded down to this width, and shortened with an ellipsis below it."""
+_MIN_SHORT_WIDTH = 8
 _GAP = 2
 
 
@@ -92,36 +93,56 @@ class Column(NamedTuple):
     cells: list[str]
     """One per row; the last row may be a sum."""
     is_key: bool = False
-    """Keys are left-aligned and stand in every block of a table that is too wide."""
+    """Keys are left-aligned, and give way where the table is too wide."""
 
 
 def print_table(out: Console, columns: Sequence[Column], *, sum_rows: int = 0) -> None:
-    """Print columns as one table, or as several blocks that repeat the keys where the terminal is too narrow.
+    """Print columns as one table. Numbers stay whole: keys give way first, then the table is wider than the terminal.
 
     Args:
         out: Where to print.
 
         columns: Keys first.
 
-        sum_rows: How many rows at the end are sums; a rule stands above them.
+        sum_rows: How many rows at the end are sums; they are bold.
     """
-    keys = [column for column in columns if column.is_key]
-    values = [column for column in columns if not column.is_key]
-    for block in _blocks(keys, values, out.width):
-        table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, header_style="bold", show_edge=False)
-        for column in (*keys, *block):
-            if column.is_key:
-                table.add_column(column.title, overflow="fold", min_width=min(_MIN_KEY_WIDTH, _width(column)))
-            else:
-                table.add_column(column.title, justify="right", no_wrap=True, min_width=_width(column))
-        count = len(columns[0].cells)
-        for index in range(count):
-            is_sum = index >= count - sum_rows
-            style = "bold" if is_sum else ""
-            table.add_row(*(Text(column.cells[index], style=style) for column in (*keys, *block)))
-        if block[0] is not values[0]:
-            show(out, "")
+    widths, folds = _key_widths(columns, out.width)
+    table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, header_style="bold", show_edge=False)
+    for column in columns:
+        if column.is_key:
+            overflow = "fold" if folds else "ellipsis"
+            table.add_column(column.title, overflow=overflow, no_wrap=not folds, width=widths[column.title])
+        else:
+            table.add_column(column.title, justify="right", no_wrap=True, width=_width(column))
+    count = len(columns[0].cells)
+    for index in range(count):
+        style = "bold" if index >= count - sum_rows else ""
+        table.add_row(*(Text(column.cells[index], style=style) for column in columns))
+    width = out.width
+    out.width = max(width, sum(widths.get(column.title, _width(column)) + _GAP for column in columns))
+    try:
         show(out, table)
+    finally:
+        out.width = width
+
+
+def fits(columns: Sequence[Column], width: int) -> bool:
+    """Say whether columns fit beside each other with keys that are whole or folded, not shortened."""
+    keys = (min(_width(column), _MIN_FOLDED_WIDTH) for column in columns if column.is_key)
+    values = (_width(column) for column in columns if not column.is_key)
+    return sum((*keys, *values)) + _GAP * (len(columns) - 1) <= width
+
+
+def _key_widths(columns: Sequence[Column], width: int) -> tuple[dict[str, int], bool]:
+    """Return the width of each key column, and whether long keys are folded (else they are shortened)."""
+    natural = {column.title: _width(column) for column in columns if column.is_key}
+    others = sum(_width(column) for column in columns if not column.is_key)
+    room = width - others - _GAP * (len(columns) - 1)
+    widest = max(natural.values(), default=0)
+    while widest > _MIN_SHORT_WIDTH and sum(min(size, widest) for size in natural.values()) > room:
+        widest -= 1
+    widths = {title: min(size, widest) for title, size in natural.items()}
+    return widths, widest >= _MIN_FOLDED_WIDTH
 
 
 def show(out: Console, renderable: RenderableType) -> None:
@@ -137,21 +158,3 @@ def show(out: Console, renderable: RenderableType) -> None:
 
 def _width(column: Column) -> int:
     return max(map(cell_len, (column.title, *column.cells)))
-
-
-def _blocks(keys: Sequence[Column], values: Sequence[Column], width: int) -> list[list[Column]]:
-    """Spread the value columns over as few tables as fit; keys longer than most of the width are folded."""
-    natural = sum(_width(column) + _GAP for column in keys)
-    if natural + sum(_width(column) + _GAP for column in values) - _GAP <= width:
-        return [list(values)]
-    keys_width = min(natural, int(width * _MAX_KEY_SHARE))
-    blocks: list[list[Column]] = [[]]
-    used = keys_width
-    for column in values:
-        needed = _width(column) + _GAP
-        if blocks[-1] and used + needed - _GAP > width:
-            blocks.append([])
-            used = keys_width
-        blocks[-1].append(column)
-        used += needed
-    return blocks

@@ -12,7 +12,7 @@ import typer
 from rich.text import Text
 
 from spancost import names
-from spancost.cli._format import UNKNOWN, Column, console, number, print_json, print_table, share, show, usd
+from spancost.cli._format import UNKNOWN, Column, console, fits, number, print_json, print_table, share, show, usd
 from spancost.cli._ledger import Format, LedgerOption, SinceOption, fail, open_ledger, since_minute
 from spancost.errors import suggest
 from spancost.sinks.ledger_reader import (
@@ -33,6 +33,11 @@ _SPLIT_HIDING_KEYS: Final = frozenset(LINE_COLUMNS) - {"region"}
 _SHOWN_HOSTS: Final = 3
 _SHOWN_ASSUMPTIONS: Final = 6
 _DEFAULT_LIMIT: Final = 40
+_DIRECT: Final = "DIRECT"
+_SMALL_SHARE: Final = 0.001
+"""Components below this part of the total share a column where the terminal is narrow."""
+_EVERYTHING: Final = 10_000
+"""Columns of a terminal that is wide enough for anything."""
 
 
 class _Answer(NamedTuple):
@@ -63,6 +68,7 @@ def report(
     ledger: LedgerOption = None,
     output: Annotated[Format, typer.Option("--format", help="table, json or csv.")] = Format.TABLE,
     limit: Annotated[int, typer.Option(min=1, help="Rows of the table; the rest is one row.")] = _DEFAULT_LIMIT,
+    wide: Annotated[bool, typer.Option("--wide", help="All columns in one table, also beyond the terminal.")] = False,
 ) -> None:
     """Show what was spent, by any key of the ledger.
 
@@ -74,14 +80,15 @@ def report(
     first_minute = since_minute(since)
     with open_ledger(ledger) as reader:
         answer = _ask(reader, by, since, first_minute)
+        every = reader.meta().get("flush_interval_seconds", "5")
     if output is Format.JSON:
         print_json(_document(answer))
     elif output is Format.CSV:
         _print_csv(answer)
     elif not (answer.rows or answer.idle):
-        typer.echo(f"nothing in the ledger{f' for the last {since}' if since else ' yet'}")
+        typer.echo(f"nothing in the ledger {f'for the last {since}' if since else f'yet: written every {every} s'}")
     else:
-        _print_report(answer, limit)
+        _print_report(answer, limit, wide=wide)
 
 
 def _ask(reader: LedgerReader, by: str | None, since: str | None, first_minute: int | None) -> _Answer:
@@ -112,14 +119,62 @@ def _ask(reader: LedgerReader, by: str | None, since: str | None, first_minute: 
 # --- table --------------------------------------------------------------------------------------
 
 
-def _print_report(answer: _Answer, limit: int) -> None:
+def _print_report(answer: _Answer, limit: int, *, wide: bool) -> None:
     shown = answer.rows if len(answer.rows) <= limit + 1 else answer.rows[:limit]
     rest = answer.rows[len(shown) :]
     lines = [*shown, *([_added(rest, answer)] if rest else [])]
-    key_cells = [[value or NOTHING for value in row.key] for row in lines]
-    columns = [
-        Column(key.upper(), [cells[index] for cells in key_cells], is_key=True) for index, key in enumerate(answer.by)
+    sums = _idle_and_sum(answer)
+    keys, left_out = _key_columns(answer, lines, sums)
+    numbers = [
+        column._replace(cells=[*column.cells, *(row.get(column.title, "") for row in sums)])
+        for column in _number_columns(answer, lines)
     ]
+    components = [_component_column(answer, lines, [component]) for component in _components(answer, lines)]
+    out = console()
+    notes: list[str] = []
+    if left_out:
+        notes.append(f"{', '.join(left_out)}: {NOTHING} everywhere, left out.")
+    blocks = [[*numbers, *components]]
+    if wide:
+        out.width = _EVERYTHING  # also in a narrow terminal: nothing folded, nothing left out
+    elif not fits([*keys, *blocks[0]], out.width):
+        blocks, merged = _narrowed(answer, lines, keys, numbers, out.width)
+        parts = [f"OTHER is {', '.join(merged)}"] if merged else []
+        if {column.title for column in numbers} - {column.title for column in blocks[0]}:
+            parts.insert(0, f"{_DIRECT} is left out")
+        if parts:
+            notes.append(f"{'; '.join(parts)}: --wide shows all columns.")
+    for index, block in enumerate(blocks):
+        if index:
+            show(out, "")
+        print_table(out, [*keys, *block], sum_rows=1)
+    for line in ("", *notes, *_notes(answer, len(rest))):
+        show(out, Text(line))
+
+
+def _key_columns(
+    answer: _Answer, lines: Sequence[LedgerRow], sums: Sequence[dict[str, str]]
+) -> tuple[list[Column], list[str]]:
+    """Return the columns of keys, and the keys that no row has: they get no column, unless none has any."""
+    used = [any(row.key[index] for row in answer.rows) for index in range(len(answer.by))]
+    if not any(used):
+        used[0] = True
+    shown = [index for index, is_used in enumerate(used) if is_used]
+    columns: list[Column] = []
+    for index in shown:
+        cells = [row.key[index] or NOTHING for row in lines]
+        if index == shown[0]:
+            if len(answer.rows) > len(lines):
+                cells[-1] = lines[-1].key[0]  # says how many more
+            cells.extend(row["key"] for row in sums)
+        else:
+            cells.extend("" for _ in sums)
+        columns.append(Column(answer.by[index].upper(), cells, is_key=True))
+    return columns, [key for key, is_used in zip(answer.by, used, strict=True) if not is_used]
+
+
+def _number_columns(answer: _Answer, lines: Sequence[LedgerRow]) -> list[Column]:
+    columns: list[Column] = []
     requests_known = answer.totals.requests > 0
     if requests_known:
         columns.append(Column("REQUESTS", [number(row.requests) if row.requests else "" for row in lines]))
@@ -128,25 +183,82 @@ def _print_report(answer: _Answer, limit: int) -> None:
     elif not answer.split:
         columns.append(Column("CHARGES", [number(row.charge_count) for row in lines]))
     columns.append(Column("TOTAL", [_total_usd(row) for row in lines]))
-    columns.append(Column("DIRECT", [usd(row.direct_usd) if row.charge_count else "" for row in lines]))
+    if answer.split and "position" not in answer.by:
+        columns.append(Column(_DIRECT, [usd(row.direct_usd) if row.charge_count else "" for row in lines]))
     if requests_known:
         columns.append(Column("PER 1000", [_per_1000(row) for row in lines]))
     columns.append(Column("SHARE", [_share(row, answer) for row in lines]))
-    if answer.split:
-        columns.extend(
-            Column(component.upper(), [_component_usd(row, component) for row in lines])
-            for component in names.COMPONENTS
-            if any(row.component_usd[component] or component in row.unpriced for row in lines)
-            or (component == names.COMPUTE and answer.idle)
-        )
-    sums = _idle_and_sum(answer)
-    for column in columns:
-        index = answer.by.index(column.title.lower()) if column.is_key else -1
-        column.cells.extend(row.get("key" if index == 0 else column.title, "") for row in sums)
-    out = console()
-    print_table(out, columns, sum_rows=1)
-    for line in ("", *_notes(answer, len(rest))):
-        show(out, Text(line))
+    return columns
+
+
+def _components(answer: _Answer, lines: Sequence[LedgerRow]) -> list[str]:
+    """Return the components that have a column."""
+    if not answer.split:
+        return []
+    return [
+        component
+        for component in names.COMPONENTS
+        if any(row.component_usd[component] or component in row.unpriced for row in lines)
+        or (component == names.COMPUTE and answer.idle)
+    ]
+
+
+def _component_column(answer: _Answer, lines: Sequence[LedgerRow], components: Sequence[str]) -> Column:
+    """Return the column of one component with its sums, or one column of several."""
+    cells = [
+        _usd_or_unknown(sum(row.component_usd[name] for name in components), bool({*components} & {*row.unpriced}))
+        for row in lines
+    ]
+    if answer.idle:
+        cells.append(_idle_usd(answer) if names.COMPUTE in components else "")
+    total = sum(_component_total(answer, name) for name in components)
+    unknown = any(row.component in components for row in answer.unpriced)
+    cells.append(_usd_or_unknown(total, unknown) or usd(0.0))
+    return Column(components[0].upper() if len(components) == 1 else names.OTHER.upper(), cells)
+
+
+def _narrowed(
+    answer: _Answer, lines: Sequence[LedgerRow], keys: Sequence[Column], numbers: Sequence[Column], width: int
+) -> tuple[list[list[Column]], list[str]]:
+    """Return at most two blocks of columns for a narrow terminal, and the components that are OTHER there.
+
+    First components below 0.1 % of the total become OTHER, then DIRECT goes; if that does not help, components are a
+    second block, the smallest of them in OTHER where they do not fit.
+    """
+    components = _components(answer, lines)
+    unpriced = {row.component for row in answer.unpriced}
+    # A column with a question mark is narrow, and would be hidden beside an amount.
+    dearest = sorted(components, key=lambda name: (name not in unpriced, -_component_total(answer, name)))
+    small = [name for name in dearest if _is_small(answer, name)]
+
+    def component_columns(merged: Sequence[str]) -> list[Column]:
+        own = [_component_column(answer, lines, [name]) for name in components if name not in merged]
+        return [*own, _component_column(answer, lines, merged)] if merged else own
+
+    if len(small) < 2:
+        small = []
+    without_direct = [column for column in numbers if column.title != _DIRECT]
+    for base in (numbers, without_direct):
+        columns = [*base, *component_columns(small)]
+        if fits([*keys, *columns], width):
+            return [columns], small
+    base = list(numbers) if fits([*keys, *numbers], width) else without_direct
+    if not components:
+        return [base], []
+    merged = small
+    while not fits([*keys, *component_columns(merged)], width) and len(merged) < len(components):
+        merged = dearest[-max(2, len(merged) + 1) :]
+    return [base, component_columns(merged)], merged
+
+
+def _component_total(answer: _Answer, component: str) -> float:
+    return answer.totals.component_usd[component] + (answer.totals.idle_usd if component == names.COMPUTE else 0.0)
+
+
+def _is_small(answer: _Answer, component: str) -> bool:
+    return _component_total(answer, component) < _SMALL_SHARE * answer.grand_usd and not any(
+        row.component == component for row in answer.unpriced
+    )
 
 
 def _added(rows: Sequence[LedgerRow], answer: _Answer) -> LedgerRow:
@@ -170,18 +282,15 @@ def _added(rows: Sequence[LedgerRow], answer: _Answer) -> LedgerRow:
 
 
 def _idle_and_sum(answer: _Answer) -> list[dict[str, str]]:
+    """Return the rows below the others, without their components: idle compute, if there is any, and the sum."""
     rows: list[dict[str, str]] = []
     totals = answer.totals
     if answer.idle:
-        unknown = any(row.unpriced for row in answer.idle) and not totals.idle_usd
-        idle = UNKNOWN if unknown else usd(totals.idle_usd)
-        rows.append(
-            {"key": IDLE_KEY, "COMPUTE": idle, "TOTAL": idle, "SHARE": share(totals.idle_usd, answer.grand_usd)}
-        )
+        rows.append({"key": IDLE_KEY, "TOTAL": _idle_usd(answer), "SHARE": share(totals.idle_usd, answer.grand_usd)})
     total = {
         "key": "total",
         "REQUESTS": number(totals.requests),
-        "DIRECT": usd(sum(row.direct_usd for row in answer.rows)),
+        _DIRECT: usd(sum(row.direct_usd for row in answer.rows)),
         "TOTAL": usd(answer.grand_usd),
         "SHARE": share(answer.grand_usd, answer.grand_usd),
     }
@@ -189,18 +298,16 @@ def _idle_and_sum(answer: _Answer) -> list[dict[str, str]]:
         total["PER 1000"] = usd(answer.grand_usd / totals.requests * 1000)
     if not answer.split:
         total["CHARGES"] = number(totals.charge_count)
-    for component, amount in totals.component_usd.items():
-        amount += totals.idle_usd if component == names.COMPUTE else 0.0
-        unknown = not amount and any(row.component == component for row in answer.unpriced)
-        total[component.upper()] = UNKNOWN if unknown else usd(amount)
     return [*rows, total]
 
 
-def _component_usd(row: LedgerRow, component: str) -> str:
-    amount = row.component_usd[component]
-    if not amount and component in row.unpriced:
-        return UNKNOWN
-    return usd(amount) if amount else ""
+def _idle_usd(answer: _Answer) -> str:
+    unknown = any(row.unpriced for row in answer.idle) and not answer.totals.idle_usd
+    return UNKNOWN if unknown else usd(answer.totals.idle_usd)
+
+
+def _usd_or_unknown(amount: float, unknown: bool) -> str:
+    return usd(amount) if amount else UNKNOWN if unknown else ""
 
 
 def _total_usd(row: LedgerRow) -> str:

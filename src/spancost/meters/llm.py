@@ -29,6 +29,7 @@ _INPUT_EXCLUDES_CACHE: Final = frozenset(
 
 _CACHE_NOT_REPORTED: Final = frozenset({"opentelemetry.instrumentation.openai_v2", "opentelemetry.util.genai.handler"})
 """Scopes that never say how much of the input was cached: their figure is an upper bound."""
+_CACHE_UNKNOWN: Final = "cached_tokens_not_reported"
 
 _REJECTED: Final = frozenset(
     {
@@ -68,6 +69,8 @@ class LlmUsage(NamedTuple):
     """The provider refused the call: nothing is billed."""
     problem: str
     """Why the usage cannot be priced, or empty."""
+    request_model: str = ""
+    """The model as asked for: an alias, a deployment, a profile."""
 
 
 class _BadCountError(ValueError):
@@ -88,12 +91,13 @@ def operation_of(attributes: Mapping[str, Any]) -> str:
     """Return the priced operation of an LLM span, or empty for agents, tools and everything else."""
     kind = attributes.get("openinference.span.kind")
     if kind is not None:
-        return _OPENINFERENCE_OPERATIONS.get(str(kind).upper(), "")
+        return _OPENINFERENCE_OPERATIONS.get(kind.upper(), "") if isinstance(kind, str) else ""
     operation = attributes.get("gen_ai.operation.name")
     if operation is None:
         # Before 1.27 the conventions had no operation; such spans carry the model and its usage.
         return "chat" if "gen_ai.request.model" in attributes and "gen_ai.system" in attributes else ""
-    return str(operation) if operation in PRICED_OPERATIONS else ""
+    # Attributes may be of any type, also one without a hash.
+    return operation if isinstance(operation, str) and operation in PRICED_OPERATIONS else ""
 
 
 def read_usage(view: SpanView) -> LlmUsage | None:
@@ -104,7 +108,8 @@ def read_usage(view: SpanView) -> LlmUsage | None:
         return None
     get = attributes.get
     provider = get("gen_ai.provider.name") or get("gen_ai.system") or get("llm.provider") or get("llm.system") or ""
-    model = get("gen_ai.response.model") or get("gen_ai.request.model") or get("llm.model_name") or ""
+    request_model = get("gen_ai.request.model") or ""
+    model = get("gen_ai.response.model") or request_model or get("llm.model_name") or ""
     response_id = get("gen_ai.response.id") or ""
     tier = (
         get("openai.response.service_tier")
@@ -132,6 +137,7 @@ def read_usage(view: SpanView) -> LlmUsage | None:
         view.scope in _CACHE_NOT_REPORTED and operation != "embeddings",
         counts is None and view.failed and _was_rejected(attributes),
         problem,
+        str(request_model),
     )
 
 
@@ -243,8 +249,11 @@ class LlmMeter:
         parts = rates.split(counts)
         if parts is None:
             return (self._without_price(usage, names.UNPRICED, reason="bad_usage"),)
-        status = names.ESTIMATED if usage.cache_unknown else names.PRICED
-        basis = "cached_tokens_not_reported" if usage.cache_unknown else ""
+        assumed = rates.assumed(counts)
+        if usage.cache_unknown:
+            assumed = (_CACHE_UNKNOWN, *assumed)
+        status = names.ESTIMATED if assumed else names.PRICED
+        basis = ",".join(assumed)
         charges: list[Charge] = []
         for kind, quantity, usd_per_token in parts:
             if not quantity:

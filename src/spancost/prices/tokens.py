@@ -24,13 +24,30 @@ _PROVIDER_ALIASES: Final = {
     "gcp.gemini": "google",
     "gcp.gen_ai": "google",
     "gcp.vertex_ai": "google",
+    "google_genai": "google",
+    "google_vertexai": "google",
+    "vertex_ai": "google",
+    "vertexai": "google",
+    "az.ai.inference": "azure",
+    "az.ai.openai": "azure",
     "azure.ai.inference": "azure",
     "azure.ai.openai": "azure",
+    "azure_ai": "azure",
+    "azure-openai": "azure",
+    "azure_openai": "azure",
+    "amazon_bedrock": "aws",
+    "aws.bedrock": "aws",
+    "aws_bedrock": "aws",
+    "bedrock": "aws",
+    "mistral_ai": "mistral",
+    "mistralai": "mistral",
+    "moonshot_ai": "moonshotai",
+    "together_ai": "together",
     "x_ai": "x-ai",
     "xai": "x-ai",
     "fireworks_ai": "fireworks",
 }
-"""Provider names of OpenTelemetry and of instrumentations that genai-prices does not know."""
+"""Provider names of OpenTelemetry and of instrumentations, and the one that genai-prices has for them."""
 
 
 class TokenCounts(NamedTuple):
@@ -44,12 +61,15 @@ class TokenCounts(NamedTuple):
     audio_in: int = 0
     audio_out: int = 0
     reasoning: int = 0
+    cache_read_audio: int = 0
+    """What is both `cache_read` and `audio_in`: no span says; `TokenRates.split` works out how much it must be."""
 
 
 _FIELD_OF_USAGE_KEY: Final = {
     "input_tokens": "input",
     "output_tokens": "output",
     "cache_read_tokens": "cache_read",
+    "cache_audio_read_tokens": "cache_read_audio",
     "cache_write_tokens": "cache_write",
     "cache_write_1h_tokens": "cache_write_1h",
     "input_audio_tokens": "audio_in",
@@ -65,7 +85,13 @@ _KIND_OF_FIELD: Final = {
     "audio_in": "audio_input_token",
     "audio_out": "audio_output_token",
     "reasoning": "reasoning_token",
+    "cache_read_audio": "cache_audio_read_token",
 }
+
+AUDIO_AT_TEXT_RATE: Final = "audio_at_text_rate"
+"""The model has no rate for audio tokens, and the call has some."""
+AUDIO_CACHE_OVERLAP: Final = "audio_cache_overlap"
+"""How many of the cached tokens were audio is not known: as few as the counts allow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +123,8 @@ class TokenRates:
 
     def split(self, counts: TokenCounts) -> list[tuple[str, float, float]] | None:
         """Return (kind of token, quantity, USD per token) for a call; None if the counts contradict each other."""
+        if counts.audio_in and (counts.cache_read or counts.cache_write):
+            counts = self._told_apart(counts)
         values: dict[int, int] = {}
         parts: list[tuple[str, float, float]] = []
         for leaf in self.leaves:
@@ -111,6 +139,49 @@ class TokenRates:
         if self.per_request_usd:
             parts.append(("request", 1, self.per_request_usd))
         return parts
+
+    def assumed(self, counts: TokenCounts) -> tuple[str, ...]:
+        """Return what `split` has to assume about a call, as words for a charge's basis; empty if nothing."""
+        if not counts.audio_in and not counts.audio_out:
+            return ()
+        rated = self._rated()
+        found: list[str] = []
+        if (counts.audio_in and "audio_in" not in rated) or (counts.audio_out and "audio_out" not in rated):
+            found.append(AUDIO_AT_TEXT_RATE)
+        if "audio_in" in rated:
+            read, write = _cached(counts, rated)
+            least = max(0, read + write + counts.audio_in - counts.input)
+            most = min(read + write, counts.audio_in)
+            exact = least == most and (not least or (not write and "cache_read_audio" in rated))
+            if not exact:
+                found.append(AUDIO_CACHE_OVERLAP)
+        return tuple(found)
+
+    def _told_apart(self, counts: TokenCounts) -> TokenCounts:
+        """Say how many cached tokens must have been audio, where both have a rate: text is taken to be cached first."""
+        rated = self._rated()
+        read, write = _cached(counts, rated)
+        overlap = read + write + counts.audio_in - counts.input
+        if "audio_in" not in rated or overlap <= 0 or read + write > counts.input or counts.audio_in > counts.input:
+            return counts
+        read_audio = min(overlap, read)
+        if "cache_read_audio" in rated:
+            counts = counts._replace(cache_read_audio=read_audio)
+        else:
+            # Without a rate of its own, cached audio costs what audio costs.
+            counts = counts._replace(cache_read=read - read_audio)
+        if overlap > read_audio:
+            write -= overlap - read_audio
+            counts = counts._replace(cache_write=write, cache_write_1h=min(counts.cache_write_1h, write))
+        return counts
+
+    def _rated(self) -> set[str]:
+        return {TokenCounts._fields[leaf.field] for leaf in self.leaves}
+
+
+def _cached(counts: TokenCounts, rated: set[str]) -> tuple[int, int]:
+    """Return the tokens read from and written to the cache that have a rate of their own."""
+    return counts.cache_read if "cache_read" in rated else 0, counts.cache_write if "cache_write" in rated else 0
 
 
 class _Dated(NamedTuple):

@@ -15,6 +15,7 @@ import sqlite3
 import time
 import uuid
 from collections.abc import Hashable
+from contextlib import closing
 from typing import Any, Final, cast
 
 from spancost import names
@@ -167,6 +168,22 @@ class Ledger:
                 self._ids.clear()  # they may have been given out by what is rolled back now
             self._connection = None
             connection.close()
+
+    def create(self) -> None:
+        """Create the file with its tables, if it is not there.
+
+        Raises:
+
+            LedgerError: It cannot be written, or it is something else's.
+        """
+        try:
+            with closing(connect_to_write(self.path)) as connection:
+                connection.execute("BEGIN IMMEDIATE")
+                if not check_file(connection, self.path):
+                    create_schema(connection, self._new_meta())
+                connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise ledger_error(self.path, "write", error) from error
 
     def close(self) -> None:
         """Forget everything cached. No file is open between two writes."""

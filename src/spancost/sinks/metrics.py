@@ -7,6 +7,7 @@ context of its request, so that exemplars lead to the trace.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -40,7 +41,11 @@ class OtelMetrics:
     def __init__(self, engine: CostEngine, totals: MetricTotals, provider: MeterProvider) -> None:
         self._engine = engine
         self._totals = totals
+        self.provider = provider
         self._queue = engine.open_request_queue()
+        self._carried: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
+        """What former engines have counted, by instrument and labels."""
+        _by_provider[provider] = weakref.ref(self)
         meter = provider.get_meter(_SCOPE, version("spancost"))
         for position, family in enumerate(totals.counters):
             meter.create_observable_counter(
@@ -71,18 +76,43 @@ class OtelMetrics:
         def observe(_: CallbackOptions) -> Iterable[Observation]:
             try:
                 if refresh:
-                    self._engine.refresh(self._totals)
-                    self._engine.refresh(self)
+                    self._engine.refresh(self._totals, self)
                 family = family_of(self._totals)
-                return [
-                    Observation(reading.value, label_dict(family, reading.labels))
-                    for reading in self._totals.read(family)
-                ]
+                return self._observations(family.name, self._readings(family))
             except Exception:
                 self._engine.errors.caught("metrics.callback")
                 return []
 
         return observe
+
+    def take_over(self, engine: CostEngine, totals: MetricTotals) -> None:
+        """Show a later engine on the same instruments: an SDK makes each only once, and a counter must not fall."""
+        for family in self._totals.counters:
+            self._carry(family.name, self._readings(family))
+        self._carry(names.METRIC_INTERNAL_ERRORS, self._error_counts())
+        self._engine, self._totals, self._queue = engine, totals, engine.open_request_queue()
+
+    def is_of_stopped_engine(self) -> bool:
+        """True if another engine may take these instruments over."""
+        return self._engine.is_stopped
+
+    def _readings(self, family: Family) -> dict[tuple[tuple[str, str], ...], float]:
+        readings = self._totals.read(family)
+        return {tuple(label_dict(family, reading.labels).items()): reading.value for reading in readings}
+
+    def _error_counts(self) -> dict[tuple[tuple[str, str], ...], float]:
+        return {(("place", place),): count for place, count in dict(self._engine.errors.counts).items()}
+
+    def _carry(self, name: str, values: dict[tuple[tuple[str, str], ...], float]) -> None:
+        carried = self._carried.setdefault(name, {})
+        for labels, value in values.items():
+            carried[labels] = carried.get(labels, 0) + value
+
+    def _observations(self, name: str, values: dict[tuple[tuple[str, str], ...], float]) -> list[Observation]:
+        carried = self._carried.get(name)
+        if carried:
+            values = {labels: carried.get(labels, 0) + values.get(labels, 0) for labels in {**carried, **values}}
+        return [Observation(value, dict(labels)) for labels, value in values.items()]
 
     def _internals(self) -> list[tuple[str, str, str, Callable[[CallbackOptions], Iterable[Observation]]]]:
         from spancost.internals import gauges
@@ -100,7 +130,7 @@ class OtelMetrics:
         ]
 
     def _errors(self, _: CallbackOptions) -> Iterable[Observation]:
-        return [Observation(count, {"place": place}) for place, count in dict(self._engine.errors.counts).items()]
+        return self._observations(names.METRIC_INTERNAL_ERRORS, self._error_counts())
 
     def write(self, batch: Batch, *, final: bool) -> None:
         """Record the requests that ended since the last time; sums come by the callbacks."""
@@ -113,6 +143,19 @@ class OtelMetrics:
 
     def close(self) -> None:
         """Nothing to release: the instruments belong to the provider."""
+
+    def after_fork_in_child(self) -> None:
+        """The child starts at zero."""
+        self._carried.clear()
+
+
+_by_provider: weakref.WeakKeyDictionary[MeterProvider, weakref.ref[OtelMetrics]] = weakref.WeakKeyDictionary()
+
+
+def instruments_of(provider: MeterProvider) -> OtelMetrics | None:
+    """Return the sink that has made its instruments on a provider, if there is one."""
+    found = _by_provider.get(provider)
+    return None if found is None else found()
 
 
 def _family_getter(name: str) -> Callable[[MetricTotals], Family]:

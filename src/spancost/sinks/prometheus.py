@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
@@ -47,6 +48,11 @@ class TotalsCollector:
         self._engine = engine
         self._totals = totals
         self._constant = dict(constant_labels)
+
+    def unregister(self, registry: CollectorRegistry = REGISTRY) -> None:
+        """Take the collector off its registry, if it is still there."""
+        with suppress(KeyError):
+            registry.unregister(self)  # type: ignore[arg-type]
 
     def describe(self) -> list[Metric]:
         """Return nothing, so that registering does not collect."""
@@ -130,6 +136,7 @@ class MultiprocessMetrics:
     ) -> None:
         self._totals = totals
         self._engine = engine
+        self._registry = registry
         self._queue = engine.open_request_queue()
         self._fixed = tuple(constant_labels.values())
         fixed_names = tuple(constant_labels)
@@ -189,6 +196,12 @@ class MultiprocessMetrics:
 
     def close(self) -> None:
         """Nothing to release: the files belong to prometheus_client."""
+
+    def unregister(self) -> None:
+        """Make room for the metrics of a later engine, which go on from the values in this process's files."""
+        for metric in (*self._counters.values(), self._histogram, self._errors):
+            with suppress(KeyError):
+                self._registry.unregister(metric)
 
     def after_fork_in_child(self) -> None:
         """The child's files start at zero, as its totals do."""
