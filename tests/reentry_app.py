@@ -86,7 +86,7 @@ def _abandoned(tracer: Tracer) -> int:
         nonlocal calls
         if event == "call" and "spancost" in frame.f_code.co_filename:
             calls += 1
-            if calls % 7 == 0:
+            if calls % 11 == 0:
                 gc.collect(0)
 
     gc.disable()

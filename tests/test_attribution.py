@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Generator
 from typing import Any
 
 import pytest
+from opentelemetry import trace
 from opentelemetry.instrumentation.threading import ThreadingInstrumentor
 from opentelemetry.trace import SpanKind
 
@@ -16,7 +17,7 @@ from spancost.attribution import Tags, entry_labels, no_attribution, routeless_l
 from spancost.charge import CONSUMER, INTERNAL, SERVER
 from spancost.testing import World, priced_provider
 from spancost.window import Attribution, EntryLabels
-from tests.spans import EGRESS_USD_PER_GB, GB, PUT_USD, REGION, put_item, server
+from tests.spans import EGRESS_USD_PER_GB, GB, PUT_USD, REGION, put_item, server, start
 
 
 def _put(world: World) -> None:
@@ -302,3 +303,17 @@ def test_labels_of_a_local_root_are_read_from_its_attributes(
 def test_request_without_a_route_has_one_constant_label_whatever_its_path() -> None:
     labels = routeless_labels({"http.request.method": "GET", "url.path": "/users/7/secret"})
     assert labels == EntryLabels(names.NO_ROUTE, "GET", "")
+
+
+def test_attribution_of_background_work_does_not_relabel_the_request_that_has_ended() -> None:
+    with priced_provider(region=REGION, compute="36usd/h") as world:
+        request = start(world.tracer, "request")
+        world.clock.advance(1.0)
+        request.end()
+        with trace.use_span(request, end_on_exit=False), attribute(tenant="batch"):
+            start(world.tracer, "put", request, SpanKind.CLIENT, put_item()).end()
+        world.publish()
+        whose = {
+            (key.line.component, key.attribution.tenant) for key, sums in world.recorded.charges.items() if sums.usd
+        }
+        assert whose == {(names.COMPUTE, ""), (names.AWS, "batch")}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from spancost.config import Config, load_config, parse_seconds
+from spancost.config import Config, config_warnings, load_config, parse_seconds, unknown_variables
 from spancost.errors import ConfigError
 
 _FULL = """
@@ -86,8 +86,8 @@ _WRONG_FILES = {
         r"metrics\.prometheus_port: 70000 is not accepted: a port",
     ),
     "unknown label": (
-        "metrics: {labels: [tennant]}",
-        r"metrics\.labels: \['tennant'\] is not accepted: did you mean 'tenant'\?",
+        "metrics: {labels: [colour, tennant]}",
+        r"metrics\.labels: \['colour', 'tennant'\] is not accepted: 'colour' is no label: one of feature, ",
     ),
     "region without prices": (
         "region: eu-cental-1",
@@ -116,7 +116,7 @@ _WRONG_FILES = {
     ),
     "price without a unit": (
         "prices: [{price: aws.dynamodb.on_demand.write, usd: 1}]",
-        r"prices\[0\]\.unit: None is not accepted: it is required",
+        r"prices\[0\]\.unit: it is required$",
     ),
     "unknown key of a price": (
         "prices: [{price: aws.dynamodb.on_demand.write, usd: 1, unit: WRU, regon: x}]",
@@ -132,6 +132,15 @@ _WRONG_FILES = {
     ),
     "prices that are no list": ("prices: {a: 1}", r"prices: \{'a': 1\} is not accepted: a list of prices"),
     "YAML syntax": ("region: [eu", r"line \d+, column \d+: .* is not accepted: valid YAML"),
+    "key that stands twice": (
+        "region: eu-west-1\nenabled: true\nregion: us-east-1\n",
+        r"line 3: 'region' is not accepted: each key once; it is in line 1 already",
+    ),
+    "key of a section that stands twice": (
+        "compute:\n  share: 1/2\n  share: 1/4\n",
+        r"line 3: 'share' is not accepted: each key once; it is in line 2 already",
+    ),
+    "list for a text": ("region: [eu-west-1]", r"region: \['eu-west-1'\] is not accepted: one text, not a list"),
     "not a mapping": ("- region", r"the file: 'list' is not accepted: a mapping of keys to values"),
 }
 
@@ -176,3 +185,42 @@ def test_unknown_argument_is_told_with_the_nearest_one() -> None:
 )
 def test_durations_are_read_with_their_unit(text: object, seconds: float) -> None:
     assert parse_seconds(text) == seconds
+
+
+def test_unknown_variables_are_told_with_the_nearest_one() -> None:
+    found = unknown_variables({"SPANCOST_REGON": "x", "SPANCOST_REGION": "eu-west-1", "PATH": "/bin"})
+    assert list(found) == ["SPANCOST_REGON"]
+    assert "did you mean 'SPANCOST_REGION'" in found["SPANCOST_REGON"]
+
+
+def test_every_variable_that_is_read_is_known() -> None:
+    from spancost import names
+
+    variables = {value: "x" for name, value in vars(names).items() if name.startswith("ENV_")}
+    assert unknown_variables(variables) == {}
+
+
+def test_an_unknown_variable_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(2):
+        load_config(environ={"SPANCOST_LEGDER": "a.sqlite"})
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "'SPANCOST_LEDGER'" in record.getMessage()
+
+
+def test_a_file_with_the_other_ending_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "spancost.yml").write_text("region: eu-west-1\n")
+    assert load_config(environ={}).region == ""
+    assert "spancost.yml is not read: rename it to spancost.yaml" in caplog.text
+    assert config_warnings({"SPANCOST_CONFIG": "spancost.yml"}) == []
+    assert load_config(environ={"SPANCOST_CONFIG": "spancost.yml"}).region == "eu-west-1"
+    (tmp_path / "spancost.yaml").write_text("region: us-east-1\n")
+    assert config_warnings({}) == []
+
+
+def test_an_anchor_may_be_used_twice(tmp_path: Path) -> None:
+    path = _file(tmp_path, "prices:\n  - &a {price: aws.dynamodb.on_demand.write, usd: 1, unit: WRU}\n  - *a\n")
+    assert len(load_config(path, environ={}).overrides) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
@@ -18,6 +19,7 @@ from prometheus_client import REGISTRY
 
 import spancost._install as spancost_install
 from spancost import Config, CostSpanProcessor, SpancostError, flush, install, names, shutdown
+from spancost.lease import Lease
 from spancost.testing import priced_provider
 from tests.spans import PUT_USD, REGION, put_item, start
 
@@ -252,3 +254,25 @@ def test_force_flush_of_the_tracer_provider_pushes_no_meter_provider() -> None:
     assert reader._metrics_data is None  # pyright: ignore[reportPrivateUsage]
     assert flush()
     assert reader._metrics_data is not None  # pyright: ignore[reportPrivateUsage]
+
+
+@pytest.mark.parametrize("leaves_during", [False, True])
+def test_engine_that_is_stopped_before_it_has_joined_the_lease_does_not_stay_a_member(
+    leaves_during: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(tmp_path / "lease.json")
+    engine = spancost_install.build_engine(Config(lease=path))
+    engine.background = False
+    engine.begin(0.0)
+    join = Lease.join
+
+    def stopped_meanwhile(lease: Lease, since: float) -> None:
+        engine.shutdown()
+        join(lease, since)
+
+    if leaves_during:
+        monkeypatch.setattr(Lease, "join", stopped_meanwhile)
+    else:
+        engine.shutdown()
+    engine._join_lease()  # pyright: ignore[reportPrivateUsage]
+    assert not Lease(path).others_live()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -43,10 +44,15 @@ with priced_provider(compute="36usd/h", region="us-east-1") as world:
 
 def test_every_name_in_all_exists_and_is_found_where_it_is_said_to_live() -> None:
     assert len(set(spancost.__all__)) == len(spancost.__all__)
-    for name in spancost.__all__:
+    classes_and_functions = set(spancost.__all__) - {"__version__"}
+    for name in classes_and_functions:
         assert getattr(spancost, name).__name__ == name
-    assert set(spancost._HOMES) == set(spancost.__all__)  # pyright: ignore[reportPrivateUsage]
+    assert set(spancost._HOMES) == classes_and_functions  # pyright: ignore[reportPrivateUsage]
     assert set(spancost.__all__) <= set(dir(spancost))
+
+
+def test_the_version_is_that_of_the_installed_distribution() -> None:
+    assert spancost.__version__ == metadata.version("spancost")
 
 
 def test_unknown_name_is_an_attribute_error() -> None:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from spancost.processor import CostSpanProcessor
     from spancost.sampler import MeterAll
 
+    __version__: str
+
 __all__ = [
     "install",
     "flush",
@@ -27,6 +29,7 @@ __all__ = [
     "load_config",
     "SpancostError",
     "ConfigError",
+    "__version__",
 ]
 
 _HOMES = {
@@ -44,6 +47,13 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            return version("spancost")
+        except PackageNotFoundError:  # a source folder that is not installed
+            return "0"
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'spancost' has no attribute {name!r}")

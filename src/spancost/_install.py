@@ -384,7 +384,7 @@ def _is_prometheus_reader(reader: Any) -> bool:
 def _readers_of(provider: Any) -> list[Any]:
     # Also those that were added later. Where the SDK keeps its storages elsewhere: newer ones have the first readers
     # on the provider itself, older ones in its configuration.
-    readers = getattr(getattr(provider, "_measurement_consumer", None), "_reader_storages", None)
+    readers: Any = getattr(getattr(provider, "_measurement_consumer", None), "_reader_storages", None)
     if readers is None:
         readers = getattr(provider, "_metric_readers", None)
     if readers is None:

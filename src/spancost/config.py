@@ -6,6 +6,7 @@ key, the value and what is accepted. Nothing is validated later.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import re
@@ -20,11 +21,18 @@ from spancost import names
 from spancost.errors import ConfigError, suggest
 
 if TYPE_CHECKING:
+    import yaml
+
     from spancost.prices.book import PriceBook, PriceOverride
 
 DEFAULT_FILE: Final = "spancost.yaml"
+_NEAR_MISS: Final = "spancost.yml"
+_PREFIX: Final = "SPANCOST_"
 ASSUMED_COMPUTE: Final = "aws:m6i.large"
 ASSUMED_REGION: Final = "us-east-1"
+
+_logger: Final = logging.getLogger(__name__)
+_warned: Final[set[str]] = set()
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|min|h|d)?")
 _SECONDS_PER: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
@@ -144,7 +152,8 @@ def _count(value: object) -> int:
 
 def _text(value: object) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise ValueError("text")
+        given = "list" if isinstance(value, list) else "section" if isinstance(value, dict) else ""
+        raise ValueError(f"one text, not a {given}" if given else "text")
     return value.strip()
 
 
@@ -166,7 +175,7 @@ def _labels(value: object) -> tuple[str, ...]:
     labels = _texts(value)
     for label in labels:
         if label not in names.ATTRIBUTION_LABELS:
-            raise ValueError(suggest(label, names.ATTRIBUTION_LABELS))
+            raise ValueError(f"{label!r} is no label: {suggest(label, names.ATTRIBUTION_LABELS)}")
     return tuple(label for label in names.ATTRIBUTION_LABELS if label in labels)
 
 
@@ -243,6 +252,10 @@ def load_config(
         ConfigError: A setting is wrong.
     """
     env = os.environ if environ is None else environ
+    for warning in config_warnings(env, path):
+        if warning not in _warned:  # once per process
+            _warned.add(warning)
+            _logger.warning("%s", warning)
     values: dict[str, Any] = {}
     origins: dict[str, tuple[str, str]] = {}
     file = _find_file(path, env)
@@ -266,6 +279,25 @@ def load_config(
         book = PriceBook.shipped()
     _check_prices(values, origins, book)
     return Config(**values)
+
+
+def unknown_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables `SPANCOST_*` that mean nothing, each with what may have been meant."""
+    known = sorted(str(value) for name, value in vars(names).items() if name.startswith("ENV_"))
+    return {
+        name: suggest(name, known, limit=len(known))
+        for name in sorted(environ)
+        if name.startswith(_PREFIX) and name not in known
+    }
+
+
+def config_warnings(environ: Mapping[str, str], path: str | os.PathLike[str] | None = None) -> list[str]:
+    """Return what is set but not read: unknown variables, and a file whose name is nearly right."""
+    found = [f"{name} is no setting of spancost: {hint}" for name, hint in unknown_variables(environ).items()]
+    is_named = path is not None or environ.get(names.ENV_CONFIG, "").strip()
+    if not is_named and Path(_NEAR_MISS).is_file() and not Path(DEFAULT_FILE).is_file():
+        found.append(f"{_NEAR_MISS} is not read: rename it to {DEFAULT_FILE}, or set {names.ENV_CONFIG}={_NEAR_MISS}")
+    return found
 
 
 def _find_file(path: str | os.PathLike[str] | None, env: Mapping[str, str]) -> Path | None:
@@ -296,7 +328,9 @@ def _read_file(file: Path, values: dict[str, Any], origins: dict[str, tuple[str,
 
     place = str(file)
     try:
-        loaded: object = yaml.safe_load(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
+        _check_keys_once(yaml.compose(text, yaml.SafeLoader), place)
+        loaded: object = yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark is not None else "the file"
@@ -317,6 +351,33 @@ def _read_file(file: Path, values: dict[str, Any], origins: dict[str, tuple[str,
         field, parser = _FILE_KEYS[key]
         values[field] = _parsed(parser, value, place, key)
         origins[field] = (place, key)
+
+
+def _check_keys_once(root: yaml.Node | None, place: str) -> None:
+    """Refuse a key that stands twice: YAML would take the last one without a word."""
+    import yaml
+
+    seen: set[int] = set()  # an anchor may be used within itself
+    nodes: list[yaml.Node | None] = [root]
+    while nodes:
+        node = nodes.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            nodes.extend(cast("list[yaml.Node]", node.value))
+        elif isinstance(node, yaml.MappingNode):
+            lines: dict[str, int] = {}
+            for key, value in cast("list[tuple[yaml.Node, yaml.Node]]", node.value):
+                nodes.append(value)
+                if not isinstance(key, yaml.ScalarNode):
+                    continue
+                name, line = str(key.value), key.start_mark.line + 1
+                if name in lines:
+                    raise ConfigError(
+                        place, f"line {line}", name, f"each key once; it is in line {lines[name]} already"
+                    )
+                lines[name] = line
 
 
 def _flattened(loaded: dict[object, object], place: str) -> list[tuple[str, object]]:
@@ -355,6 +416,13 @@ def _check_prices(values: dict[str, Any], origins: dict[str, tuple[str, str]], b
         values["overrides"] = _overrides(raw_prices, str(values.get("place", "")), book)
 
 
+def _missing(place: str, key: str) -> ConfigError:
+    """Return the error of a key that is not there: it has no value that could be named."""
+    error = ConfigError(place, key, None, "it is required")
+    error.args = (f"{place}: {key}: it is required",)
+    return error
+
+
 _OVERRIDE_KEYS: Final = ("price", "usd", "unit", "region", "valid_from")
 
 
@@ -377,7 +445,7 @@ def _override(entry: object, place: str, key: str, book: PriceBook) -> PriceOver
             raise ConfigError(place, f"{key}.{name}", value, "unknown key: " + suggest(name, _OVERRIDE_KEYS))
     for name in ("price", "usd", "unit"):
         if name not in given:
-            raise ConfigError(place, f"{key}.{name}", None, "it is required")
+            raise _missing(place, f"{key}.{name}")
     price_id = str(given["price"])
     if price_id not in book.price_ids():
         raise ConfigError(place, f"{key}.price", price_id, "unknown price: " + suggest(price_id, book.price_ids()))

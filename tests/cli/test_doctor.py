@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from spancost.charge import price_line
 from spancost.sinks.ledger import Ledger
 from spancost.window import Origin
 from tests.cli.conftest import Cli
@@ -81,3 +82,35 @@ def test_active_instrumentations_are_those_whose_library_is_there(cli: Cli) -> N
 def test_narrow_output_stays_within_the_terminal(cli: Cli, ledger_file: Path) -> None:
     done = cli("doctor", "--ledger", str(ledger_file), COLUMNS="80")
     assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_with_a_ledger_the_part_about_the_shell_says_so(cli: Cli, ledger_file: Path) -> None:
+    lines = [line.strip() for line in cli("doctor", "--ledger", str(ledger_file), **ALL_SET).stdout.splitlines()]
+    assert lines[0] == "this shell"
+    assert "the ledger" in lines
+    assert "this shell" not in cli("doctor", **ALL_SET).stdout
+
+
+def test_compute_that_the_ledger_has_priced_need_not_be_set_in_this_shell(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "priced.sqlite"
+    priced = price_line("compute", "aws", "instance", unit="s", sku="m6i.xlarge", region="eu-west-1", source="x")
+    Ledger(path, Origin("shop")).write(batch_of(charged(charge(priced, 1, 0.001))))
+    done = cli("doctor", "--ledger", str(path), "--format", "json")
+    found = checks(json.loads(done.stdout))
+    assert found["compute"] == ("note", "not set in this shell; priced in the ledger as m6i.xlarge eu-west-1")
+    assert found["region"] == ("note", "not set in this shell; in the ledger eu-west-1")
+
+
+def test_an_assumed_machine_in_the_ledger_is_said_with_what_to_set(cli: Cli, ledger_file: Path) -> None:
+    state, text = checks(json.loads(cli("doctor", "--ledger", str(ledger_file), "--format", "json").stdout))["compute"]
+    assert state == "note"
+    assert "m6i.large us-east-1 (assumed_machine)" in text
+    assert "SPANCOST_COMPUTE" in text
+
+
+def test_settings_that_nobody_reads_are_noted(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "work" / "spancost.yml").write_text("region: eu-west-1\n")
+    done = cli("doctor", SPANCOST_REGON="eu-west-1")
+    assert "SPANCOST_REGON is no setting of spancost: did you mean 'SPANCOST_REGION'" in " ".join(done.stdout.split())
+    assert "spancost.yml is not read" in done.stdout
+    assert done.stderr == ""

@@ -134,7 +134,7 @@ def test_every_number_is_whole_however_many_keys_there_are(cli: Cli, ledger_file
 
 def _table(stdout: str) -> list[str]:
     """Return the lines of the first table; of a folded key only the first line, which has the numbers."""
-    lines = stdout.split("\n\n")[0].splitlines()
+    lines = stdout.split("\n\n", maxsplit=1)[0].splitlines()
     return [line for line in lines if "%" in line or line.rstrip().endswith("?") or "REQUESTS" in line]
 
 

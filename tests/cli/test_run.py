@@ -2,15 +2,20 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from spancost.cli.run import prepared_environment, service_name
 from spancost.errors import ConfigError
+from spancost.sinks.ledger import Ledger, LedgerReader
+from spancost.window import Origin
 from tests.cli.conftest import Cli
+from tests.sinks.ledger_batches import batch_of, served
 
 SHOW = "import os; print(*(f'{n}={v}' for n, v in sorted(os.environ.items()) if n[:4] in ('SPAN', 'OTEL')), sep='\\n')"
 
@@ -36,9 +41,10 @@ def test_with_nothing_set_a_machine_is_assumed_and_said(in_empty_folder: Path) -
     assert any("aws:m6i.large, us-east-1" in note and "estimated" in note for note in notes)
 
 
-def test_what_is_set_already_stays() -> None:
+def test_what_is_set_already_stays(tmp_path: Path) -> None:
+    ledger = str(tmp_path / "costs.sqlite")
     given = {
-        "SPANCOST_LEDGER": "/var/lib/costs.sqlite",
+        "SPANCOST_LEDGER": ledger,
         "SPANCOST_COMPUTE": "aws:m6i.large",
         "SPANCOST_REGION": "eu-west-1",
         "OTEL_SERVICE_NAME": "web",
@@ -48,7 +54,7 @@ def test_what_is_set_already_stays() -> None:
     }
     environment, notes = prepared_environment(given, ["python", "app.py"])
     assert environment == given
-    assert notes == ["ledger /var/lib/costs.sqlite; compute aws:m6i.large in eu-west-1"]
+    assert notes == [f"ledger {ledger}; compute aws:m6i.large in eu-west-1"]
 
 
 def test_options_win_over_the_environment(in_empty_folder: Path) -> None:
@@ -68,6 +74,7 @@ def test_settings_of_the_file_count_as_set(in_empty_folder: Path) -> None:
     (in_empty_folder / "spancost.yaml").write_text(
         "region: eu-west-1\ncompute: {machine: 'aws:m6i.large'}\nledger: {path: costs/l.sqlite}\n"
     )
+    (in_empty_folder / "costs").mkdir()
     environment, _ = prepared_environment({}, ["app"])
     assert "SPANCOST_ASSUME" not in environment
     assert environment["SPANCOST_LEDGER"] == str(in_empty_folder / "costs" / "l.sqlite")
@@ -78,12 +85,84 @@ def test_a_service_name_in_the_resource_attributes_is_kept() -> None:
     assert "OTEL_SERVICE_NAME" not in environment
 
 
-def test_a_wrong_option_is_an_error_and_a_wrong_file_only_a_note(in_empty_folder: Path) -> None:
-    with pytest.raises(ConfigError, match="m6i"):
-        prepared_environment({}, ["app"], compute="aws:m6i.lrge")
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"compute": "aws:m6i.lrge"}, "run: --compute: 'aws:m6i.lrge' is not accepted: .*'m6i.large'"),
+        ({"region": "eu-wst-1"}, "run: --region: 'eu-wst-1' is not accepted: .*'eu-west-1'"),
+    ],
+)
+def test_a_wrong_flag_is_named_as_the_flag(flags: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        prepared_environment({}, ["app"], **flags)  # type: ignore[arg-type]
+
+
+def test_a_wrong_file_is_left_to_the_log_of_the_application(in_empty_folder: Path) -> None:
     (in_empty_folder / "spancost.yaml").write_text("regoin: x\n")
-    _, notes = prepared_environment({}, ["app"])
-    assert notes[0].startswith("nothing is priced: spancost.yaml: regoin")
+    environment, notes = prepared_environment({}, ["app"])
+    assert notes == []
+    assert "SPANCOST_LEDGER" not in environment
+    assert not (in_empty_folder / "spancost.sqlite").exists()
+
+
+@pytest.mark.e2e
+def test_a_wrong_file_is_told_once_and_the_application_runs(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "work" / "spancost.yaml").write_text("regoin: x\n")
+    done = cli("run", "--", "python", "-c", "print('ran')")
+    assert (done.returncode, done.stdout) == (0, "ran\n")
+    assert done.stderr.count("regoin") == 1
+    assert "spancost.sqlite" not in done.stderr
+    assert "assumed" not in done.stderr
+
+
+def test_the_ledger_is_there_from_the_start(in_empty_folder: Path) -> None:
+    prepared_environment({"SPANCOST_FLUSH_INTERVAL": "2s"}, ["app"])
+    with LedgerReader(in_empty_folder / "spancost.sqlite") as reader:
+        assert reader.meta()["flush_interval_seconds"] == "2"
+        assert reader.totals().requests == 0
+
+
+def test_what_is_in_the_ledger_already_stays(in_empty_folder: Path) -> None:
+    path = in_empty_folder / "spancost.sqlite"
+    Ledger(path, Origin("shop")).write(batch_of(served(3)))
+    prepared_environment({}, ["app"])
+    with LedgerReader(path) as reader:
+        assert reader.totals().requests == 3
+
+
+def test_switched_off_it_says_only_that(in_empty_folder: Path) -> None:
+    environment, notes = prepared_environment({"SPANCOST_ENABLED": "false"}, ["app"])
+    assert notes == ["spancost is off (SPANCOST_ENABLED=false)"]
+    assert "SPANCOST_LEDGER" not in environment
+    assert list(in_empty_folder.iterdir()) == []
+
+
+def test_switched_off_in_the_file_names_the_file(in_empty_folder: Path) -> None:
+    (in_empty_folder / "spancost.yaml").write_text("enabled: false\n")
+    assert prepared_environment({}, ["app"])[1] == ["spancost is off (enabled: false in spancost.yaml)"]
+
+
+def test_a_ledger_that_cannot_be_written_ends_the_run_before_it_starts(cli: Cli, tmp_path: Path) -> None:
+    foreign = tmp_path / "notes.txt"
+    foreign.write_text("text " * 500)
+    other = tmp_path / "other.sqlite"
+    with closing(sqlite3.connect(other)) as connection:
+        connection.execute("CREATE TABLE other (id)")
+    for path, message in (
+        (tmp_path / "nope" / "a.sqlite", "the folder is missing"),
+        (foreign, "not an SQLite database"),
+        (other, "not a ledger of spancost"),
+    ):
+        done = cli("run", "--ledger", str(path), "--", "python", "-c", "print('ran')")
+        assert (done.returncode, done.stdout) == (2, ""), path
+        assert message in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_configured_ledger_that_cannot_be_written_does_not_keep_the_application_from_running() -> None:
+    _, notes = prepared_environment({"SPANCOST_LEDGER": "/nope/a.sqlite"}, ["app"])
+    assert "ledger /nope/a.sqlite: cannot write" in notes[0]
+    assert not any(note.startswith("ledger /nope/a.sqlite;") for note in notes)
 
 
 @pytest.mark.parametrize(

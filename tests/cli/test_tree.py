@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from spancost.cli._format import usd
 from spancost.sinks.ledger import Ledger
 from spancost.window import Origin
 from tests.cli.conftest import TRACE_ID, Cli
@@ -56,11 +57,30 @@ def test_a_trace_is_found_by_its_first_digits(cli: Cli, ledger_file: Path) -> No
 def test_an_unknown_trace_is_wrong_usage_that_names_one_that_is_kept(cli: Cli, ledger_file: Path) -> None:
     done = cli("tree", "abc", "--ledger", str(ledger_file))
     assert done.returncode == 2
+    assert "Only the costliest are kept, such as" in done.stderr
     assert f"{TRACE_ID:032x}" in done.stderr
 
 
-def test_neither_trace_nor_costliest_is_wrong_usage(cli: Cli, ledger_file: Path) -> None:
-    assert cli("tree", "--ledger", str(ledger_file)).returncode == 2
+def test_without_anything_named_it_is_the_costliest(cli: Cli, ledger_file: Path) -> None:
+    named = cli("tree", "--costliest", "--ledger", str(ledger_file))
+    alone = cli("tree", "--ledger", str(ledger_file))
+    assert (alone.returncode, alone.stdout) == (0, named.stdout)
+
+
+def test_the_header_says_what_of_it_was_spent_in_other_services(cli: Cli, ledger_file: Path) -> None:
+    header = cli("tree", "--ledger", str(ledger_file)).stdout.splitlines()[1]
+    assert header.startswith(f"{usd(SHOP_USD + CHAT_USD)} in 5 spans: ")
+    assert f"{usd(SHOP_USD)} in shop + {usd(CHAT_USD)} in 1 other service" in header
+
+
+def test_a_wrapped_charge_hangs_below_its_first_line(cli: Cli, ledger_file: Path) -> None:
+    lines = cli("tree", "--ledger", str(ledger_file), COLUMNS="60").stdout.splitlines()
+    (at,) = (index for index, line in enumerate(lines) if "dynamodb.PutItem carts" in line)
+    assert lines[at + 1].index("$0.000188") == lines[at].index("aws ") + 4
+    assert max(map(len, lines)) <= 60
+
+
+def test_a_trace_and_the_costliest_at_once_is_wrong_usage(cli: Cli, ledger_file: Path) -> None:
     assert cli("tree", "5b8e", "--costliest", "--ledger", str(ledger_file)).returncode == 2
 
 

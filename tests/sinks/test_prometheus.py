@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import spancost._install as spancost_install
 from spancost import names
-from spancost.sinks.prometheus import TotalsCollector, serve
+from spancost.sinks.prometheus import MultiprocessMetrics, TotalsCollector, serve
 from spancost.testing import World, priced_provider
 from tests.spans import EGRESS_USD_PER_GB, GB, PUT_USD, REGION, put_item, server, start
 
@@ -80,6 +80,21 @@ def test_collector_is_registered_once_however_often_the_engine_looks() -> None:
         finally:
             for collector in set(REGISTRY._collector_to_names) - before:  # pyright: ignore[reportPrivateUsage]
                 REGISTRY.unregister(collector)
+
+
+def test_metrics_of_a_later_engine_take_the_place_of_unregistered_ones() -> None:
+    registry = CollectorRegistry()
+    for _ in range(2):
+        with priced_provider(region=REGION) as world:
+            sink = MultiprocessMetrics(world.engine, world.totals, {}, registry)
+            world.engine.add_sink(sink)
+            _request(world)
+            world.publish()
+            cost = _samples(generate_latest(registry).decode(), "spancost_cost_usd_total")
+            assert sum(cost.values()) == pytest.approx(EGRESS_USD_PER_GB + PUT_USD, rel=1e-9)
+            sink.unregister()
+            sink.unregister()
+    assert generate_latest(registry) == b""
 
 
 def test_own_port_on_loopback_answers_this_machine_only() -> None:

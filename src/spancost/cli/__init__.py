@@ -5,6 +5,7 @@ Importing this package imports neither typer nor rich; `main` does, and says how
 
 from __future__ import annotations
 
+import logging
 import sys
 
 __all__ = ["main"]
@@ -27,5 +28,8 @@ def main() -> None:
         sys.stderr.write(f"{MissingExtraError('the spancost command line', 'cli')}\n")
         sys.exit(EXIT_USAGE)
     from spancost.cli._app import app
+
+    # Commands answer for themselves: `doctor` shows these warnings, and under `run` the application logs them.
+    logging.getLogger("spancost.config").disabled = True
 
     app(prog_name="spancost")

@@ -20,7 +20,7 @@ from spancost.cli._format import console, number, print_json, rate, show
 from spancost.cli._ledger import LedgerOption, TreeFormat, ledger_path
 from spancost.cli._reasons import advice_for
 from spancost.cli.report import subject
-from spancost.config import DEFAULT_FILE, Config, load_config
+from spancost.config import DEFAULT_FILE, Config, config_warnings, load_config
 from spancost.errors import LedgerError, SpancostError
 from spancost.sinks.ledger_reader import LedgerReader, UnpricedRow
 from spancost.sinks.ledger_schema import spancost_version
@@ -31,6 +31,8 @@ PROBLEM: Final = "problem"
 ERROR: Final = "error"
 _MARKS: Final = {OK: ("ok", "green"), NOTE: ("note", "cyan"), PROBLEM: ("set", "yellow"), ERROR: ("ERROR", "bold red")}
 _SHOWN_SUBJECTS: Final = 10
+_THIS_SHELL: Final = "this shell"
+_THE_LEDGER: Final = "the ledger"
 
 _WANTED: Final = {
     "flask": ("opentelemetry-instrumentation-flask", "'spancost[flask]'"),
@@ -68,6 +70,23 @@ class Instrumentation(NamedTuple):
     disabled: bool
 
 
+class ComputeCharged(NamedTuple):
+    """A machine that the ledger has a price for."""
+
+    sku: str
+    region: str
+    why: str
+    """Basis of an estimate; empty if priced."""
+
+
+class LedgerFound(NamedTuple):
+    """What the ledger says."""
+
+    is_there: bool = False
+    unpriced: Sequence[UnpricedRow] = ()
+    compute: Sequence[ComputeCharged] = ()
+
+
 class Unpriced(NamedTuple):
     """One reason for missing prices."""
 
@@ -85,20 +104,20 @@ def doctor(
     ledger: LedgerOption = None,
     output: Annotated[TreeFormat, typer.Option("--format", help="table or json.")] = TreeFormat.TABLE,
 ) -> None:
-    """Say which instrumentations are active, what is not priced and why, and what to set.
+    """Say what is active, what is not priced, and what to set.
 
     Exit code 0: all is well; 1: something is not priced or not set; 2: the configuration or the ledger is wrong.
 
     Example: spancost doctor --ledger spancost.sqlite
     """
-    config, config_check = _configuration()
-    checks = [*_versions(), config_check, *_machine(config)]
-    installed = instrumentations()
-    checks.extend(_instrumentation_checks(installed))
     path = ledger_path(ledger)
-    ledger_check, rows = _ledger(path, asked_for=ledger is not None)
-    checks.append(ledger_check)
-    unpriced = grouped(rows)
+    ledger_check, found = _ledger(path, asked_for=ledger is not None)
+    config, config_check = _configuration()
+    shell = [*_versions(), config_check, *_warnings(), *_machine(config, found.compute)]
+    installed = instrumentations()
+    shell.extend(_instrumentation_checks(installed))
+    checks = [*shell, ledger_check]
+    unpriced = grouped(found.unpriced)
     states = {check.state for check in checks}
     code = EXIT_USAGE if ERROR in states else EXIT_FINDINGS if PROBLEM in states or unpriced else 0
     if output is TreeFormat.JSON:
@@ -110,7 +129,7 @@ def doctor(
         }
         print_json(document)
     else:
-        _print(checks, unpriced)
+        _print(shell, ledger_check, unpriced, has_ledger=found.is_there)
     raise typer.Exit(code)
 
 
@@ -143,9 +162,18 @@ def _configuration() -> tuple[Config | None, Check]:
     return config, Check("configuration", OK, f"no {DEFAULT_FILE}; defaults and environment")
 
 
-def _machine(config: Config | None) -> Iterable[Check]:
+def _warnings() -> Iterable[Check]:
+    return (Check("settings", NOTE, warning) for warning in config_warnings(os.environ))
+
+
+def _machine(config: Config | None, charged: Sequence[ComputeCharged]) -> Iterable[Check]:
+    """Check machine and region; what the ledger shows as priced needs no setting in this shell."""
     if config is None:
         return
+    machines = [
+        " ".join(part for part in (one.sku, one.region, f"({one.why})" if one.why else "") if part) for one in charged
+    ]
+    regions = sorted({one.region for one in charged if one.region})
     resource = os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
     if config.compute:
         from spancost.prices.book import PriceBook
@@ -158,12 +186,18 @@ def _machine(config: Config | None) -> Iterable[Check]:
         yield Check("compute", OK, f"{found.sku}{where}: {rate(float(found.usd_per_hour))}/h, {found.source}{basis}")
     elif "host.type=" in resource:
         yield Check("compute", OK, "from the resource attribute host.type")
+    elif machines:
+        text = f"not set in this shell; priced in the ledger as {', '.join(dict.fromkeys(machines))}"
+        is_assumed = any(one.why for one in charged)
+        yield Check("compute", NOTE, f"{text}; to be exact, set {names.ENV_COMPUTE}" if is_assumed else text)
     else:
         yield Check("compute", PROBLEM, advice_for("compute_rate_unknown"))
     if config.region:
         yield Check("region", OK, config.region)
     elif "cloud.region=" in resource:
         yield Check("region", OK, "from the resource attribute cloud.region")
+    elif regions:
+        yield Check("region", NOTE, f"not set in this shell; in the ledger {', '.join(regions)}")
     else:
         yield Check("region", PROBLEM, advice_for("region_unknown"))
     if not config.meter_all:
@@ -248,20 +282,26 @@ def _says_what_it_is_for(one: Instrumentation) -> bool:
     return any(True for _ in _instrumented(requirements))
 
 
-def _ledger(path: str, *, asked_for: bool) -> tuple[Check, list[UnpricedRow]]:
+def _ledger(path: str, *, asked_for: bool) -> tuple[Check, LedgerFound]:
     if not os.path.exists(path):
         state = ERROR if asked_for else NOTE
-        return Check("ledger", state, f"{path}: not there yet; spancost run -- COMMAND writes one"), []
+        return Check("ledger", state, f"{path}: not there yet; spancost run -- COMMAND writes one"), LedgerFound()
     try:
         with LedgerReader(path) as reader:
-            totals, meta, rows = reader.totals(), reader.meta(), reader.unpriced()
+            totals, meta, unpriced = reader.totals(), reader.meta(), reader.unpriced()
+            rows = reader.rows(["component", "status", "sku", "region", "basis"])
     except LedgerError as error:
-        return Check("ledger", ERROR, str(error)), []
+        return Check("ledger", ERROR, str(error)), LedgerFound()
     text = (
         f"{path}: {totals.requests:,} requests, {totals.charge_count:,} charges, schema {meta['schema_version']}, "
         f"a killed process loses at most {meta['flush_interval_seconds']} s"
     )
-    return Check("ledger", OK, text), rows
+    compute = [
+        ComputeCharged(sku, region, basis if status == names.ESTIMATED else "")
+        for component, status, sku, region, basis in (row.key for row in rows)
+        if component == names.COMPUTE and status in (names.PRICED, names.ESTIMATED)
+    ]
+    return Check("ledger", OK, text), LedgerFound(True, unpriced, compute)
 
 
 def grouped(rows: Sequence[UnpricedRow]) -> list[Unpriced]:
@@ -307,19 +347,24 @@ def _normal(package: str) -> str:
 # --- the answer ---------------------------------------------------------------------------------
 
 
-def _print(checks: Sequence[Check], unpriced: Sequence[Unpriced]) -> None:
+def _print(shell: Sequence[Check], ledger: Check, unpriced: Sequence[Unpriced], *, has_ledger: bool) -> None:
     out = console()
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for check in checks:
+    if has_ledger:  # which may have been written with other settings than this shell has
+        table.add_row("", Text(_THIS_SHELL, style="bold"), "")
+    for check in (*shell, ledger):
+        if has_ledger and check is ledger:
+            table.add_row("", "", "")
+            table.add_row("", Text(_THE_LEDGER, style="bold"), "")
         mark, style = _MARKS[check.state]
         table.add_row(Text(mark, style=style), Text(check.subject), Text(check.text))
     for one in unpriced:
         table.add_row(Text("set", style="yellow"), Text(f"{one.component}: {one.reason}"), Text(_unpriced_text(one)))
     show(out, table)
-    findings = sum(check.state in (PROBLEM, ERROR) for check in checks) + len(unpriced)
+    findings = sum(check.state in (PROBLEM, ERROR) for check in (*shell, ledger)) + len(unpriced)
     show(out, "")
     show(out, Text(f"{findings} to look at" if findings else "all is well", style="bold"))
 

@@ -205,15 +205,11 @@ def _components(answer: _Answer, lines: Sequence[LedgerRow]) -> list[str]:
 
 def _component_column(answer: _Answer, lines: Sequence[LedgerRow], components: Sequence[str]) -> Column:
     """Return the column of one component with its sums, or one column of several."""
-    cells = [
-        _usd_or_unknown(sum(row.component_usd[name] for name in components), bool({*components} & {*row.unpriced}))
-        for row in lines
-    ]
+    cells = [_sum_or_unknown([(row.component_usd[name], name in row.unpriced) for name in components]) for row in lines]
     if answer.idle:
         cells.append(_idle_usd(answer) if names.COMPUTE in components else "")
-    total = sum(_component_total(answer, name) for name in components)
-    unknown = any(row.component in components for row in answer.unpriced)
-    cells.append(_usd_or_unknown(total, unknown) or usd(0.0))
+    unpriced = {row.component for row in answer.unpriced}
+    cells.append(_sum_or_unknown([(_component_total(answer, name), name in unpriced) for name in components]) or usd(0))
     return Column(components[0].upper() if len(components) == 1 else names.OTHER.upper(), cells)
 
 
@@ -226,9 +222,7 @@ def _narrowed(
     second block, the smallest of them in OTHER where they do not fit.
     """
     components = _components(answer, lines)
-    unpriced = {row.component for row in answer.unpriced}
-    # A column with a question mark is narrow, and would be hidden beside an amount.
-    dearest = sorted(components, key=lambda name: (name not in unpriced, -_component_total(answer, name)))
+    dearest = sorted(components, key=lambda name: -_component_total(answer, name))
     small = [name for name in dearest if _is_small(answer, name)]
 
     def component_columns(merged: Sequence[str]) -> list[Column]:
@@ -306,8 +300,11 @@ def _idle_usd(answer: _Answer) -> str:
     return UNKNOWN if unknown else usd(answer.totals.idle_usd)
 
 
-def _usd_or_unknown(amount: float, unknown: bool) -> str:
-    return usd(amount) if amount else UNKNOWN if unknown else ""
+def _sum_or_unknown(parts: Sequence[tuple[float, bool]]) -> str:
+    """Return the sum of amounts, with a question mark for those of which nothing is known."""
+    amount = sum(amount for amount, _ in parts)
+    unknown = any(not amount and has_unpriced for amount, has_unpriced in parts)
+    return " + ".join([*([usd(amount)] if amount else []), *([UNKNOWN] if unknown else [])])
 
 
 def _total_usd(row: LedgerRow) -> str:

@@ -16,8 +16,10 @@ import typer
 from spancost import names
 from spancost.cli import EXIT_NOT_FOUND, EXIT_USAGE
 from spancost.cli._ledger import DEFAULT_LEDGER, fail
-from spancost.config import ASSUMED_COMPUTE, ASSUMED_REGION, Config, load_config
-from spancost.errors import ConfigError, MissingExtraError
+from spancost.config import ASSUMED_COMPUTE, ASSUMED_REGION, load_config
+from spancost.errors import ConfigError, LedgerError, MissingExtraError
+from spancost.sinks.ledger import Ledger
+from spancost.window import Origin
 
 _INSTRUMENT: Final = "opentelemetry-instrument"
 _EXPORTERS: Final = ("OTEL_TRACES_EXPORTER", "OTEL_METRICS_EXPORTER", "OTEL_LOGS_EXPORTER")
@@ -37,10 +39,11 @@ def run(
     ] = None,
     region: Annotated[str | None, typer.Option(metavar="REGION", help="Cloud region, for example eu-west-1.")] = None,
 ) -> None:
-    """Run an application with every span priced; its exit code is ours.
+    """Run an application with every span priced.
 
     Sets what is not set yet: the ledger, a service name, no OTLP export, and, where nothing is known, an assumed
-    machine (m6i.large in us-east-1, marked estimated). Then hands over to opentelemetry-instrument.
+    machine (m6i.large in us-east-1, marked estimated). Then hands over to opentelemetry-instrument; the exit code is
+    the application's.
 
     Example: spancost run --region eu-west-1 -- gunicorn shop:app
     """
@@ -53,7 +56,7 @@ def run(
         raise typer.Exit(EXIT_NOT_FOUND)
     try:
         environment, notes = prepared_environment(os.environ, command, ledger=ledger, compute=compute, region=region)
-    except ConfigError as error:
+    except (ConfigError, LedgerError) as error:
         fail(str(error))
     for note in notes:
         typer.echo(f"spancost: {note}", err=True)
@@ -78,26 +81,43 @@ def prepared_environment(
     compute: str | None = None,
     region: str | None = None,
 ) -> tuple[dict[str, str], list[str]]:
-    """Return the environment of the application and what to tell the user about it.
+    """Create the ledger, and return the environment of the application and what to tell the user about it.
 
     Raises:
-        ConfigError: `--compute` or `--region` is wrong. Other settings that are wrong are a note: an application
-            must start whatever its prices.
+        ConfigError: `--compute` or `--region` is wrong. An application starts whatever other settings say; if they
+            are wrong, its log has the error.
+
+        LedgerError: `--ledger` is no file that a ledger can be written to.
     """
     environment = dict(environ)
     notes: list[str] = []
-    for variable, value in ((names.ENV_COMPUTE, compute), (names.ENV_REGION, region)):
-        if value:
-            environment[variable] = value
+    flags = {names.ENV_COMPUTE: ("--compute", compute), names.ENV_REGION: ("--region", region)}
+    environment.update({variable: value for variable, (_, value) in flags.items() if value})
+    if "OTEL_SERVICE_NAME" not in environ and "service.name=" not in environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
+        environment["OTEL_SERVICE_NAME"] = service_name(command)
+    for variable in _EXPORTERS:
+        environment.setdefault(variable, "none")
     try:
         config = load_config(environ=environment)
     except ConfigError as error:
-        if compute or region:
+        flag, value = flags.get(error.key, ("", None))
+        if value:
+            raise ConfigError("run", flag, error.value, error.accepted) from None
+        if error.key in flags and (compute or region):  # right by itself, but not together with the flag
             raise
-        notes.append(f"nothing is priced: {error}")
-        config = Config()
+        return environment, []  # the application logs the same error when spancost is set up in it
+    if not config.enabled:
+        by_variable = environment.get(names.ENV_ENABLED, "").strip()
+        why = f"{names.ENV_ENABLED}={by_variable}" if by_variable else f"enabled: false in {config.place}"
+        return environment, [f"spancost is off ({why})"]
     path = os.path.abspath(ledger or config.ledger or DEFAULT_LEDGER)  # the application may change its folder
     environment[names.ENV_LEDGER] = path
+    try:
+        Ledger(path, Origin(), flush_interval_seconds=config.flush_interval_s).create()
+    except LedgerError as error:
+        if ledger:
+            raise
+        notes.append(str(error))
     assumed = {name for name, known in (("compute", config.compute), ("region", config.region)) if not known}
     if config.compute and "usd" in config.compute:
         notes.append(f"ledger {path}; compute {config.compute}")
@@ -113,10 +133,6 @@ def prepared_environment(
             f"assumed where the resource does not say: {', '.join(shown[name] for name in sorted(assumed))} "
             f"(figures are estimated; set {', '.join(variables[name] for name in sorted(assumed))})"
         )
-    if "OTEL_SERVICE_NAME" not in environ and "service.name=" not in environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
-        environment["OTEL_SERVICE_NAME"] = service_name(command)
-    for variable in _EXPORTERS:
-        environment.setdefault(variable, "none")
     return environment, notes
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
-from rich.console import Group
+from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.padding import Padding
 from rich.text import Text
 from rich.tree import Tree
@@ -16,6 +16,9 @@ from spancost.cli import EXIT_FINE
 from spancost.cli._format import UNKNOWN, clock, console, number, print_json, rate, show, usd
 from spancost.cli._ledger import LedgerOption, SinceOption, TreeFormat, fail, open_ledger, since_minute
 from spancost.sinks.ledger_reader import StoredNode, StoredTrace
+
+NO_SERVICE: Final = "(no service)"
+_HANGING: Final = 4
 
 
 @dataclass(slots=True)
@@ -32,31 +35,33 @@ def tree(
     trace_id: Annotated[
         str | None, typer.Argument(metavar="TRACE_ID", help="Trace id, or its first digits.", show_default=False)
     ] = None,
-    costliest: Annotated[bool, typer.Option("--costliest", help="The costliest trace that is kept.")] = False,
+    costliest: Annotated[
+        bool, typer.Option("--costliest", help="The costliest trace that is kept; the default.")
+    ] = False,
     since: SinceOption = None,
     ledger: LedgerOption = None,
     output: Annotated[TreeFormat, typer.Option("--format", help="table or json.")] = TreeFormat.TABLE,
 ) -> None:
-    """Draw one request with the cost of each span: direct, total, and every quantity times its rate.
+    """Draw one request with the cost of each span.
 
-    The costliest traces of each hour and service are kept whole. Totals never cross a local root: the part of
-    another service stands below its caller with its own total.
+    Direct, total, and every quantity times its rate. The costliest traces of each hour and service are kept whole.
+    Totals never cross a local root: the part of another service stands below its caller with its own total.
 
     Example: spancost tree --costliest
     """
-    if costliest == (trace_id is not None):
+    if costliest and trace_id is not None:
         fail("tree: name one TRACE_ID, or ask for --costliest")
     with open_ledger(ledger) as reader:
-        if costliest:
+        if trace_id is None:
             found = reader.costliest(1, since_minute=since_minute(since))
             if not found:
                 typer.echo("no trace is kept in the ledger yet", err=output is TreeFormat.JSON)
                 raise typer.Exit(EXIT_FINE)
         else:
-            found = reader.find_traces(trace_id or "", limit=5)
+            found = reader.find_traces(trace_id, limit=5)
             if not found:
                 known = ", ".join(reader.costliest(3)) or "none"
-                fail(f"tree: no kept trace begins with {trace_id!r}. Only the costliest are; such as {known}")
+                fail(f"tree: no kept trace begins with {trace_id!r}. Only the costliest are kept, such as {known}")
             if len(found) > 1:
                 fail(f"tree: several kept traces begin with {trace_id!r}: {', '.join(found)}")
         traces = reader.trace(found[0])
@@ -88,11 +93,14 @@ def _draw(traces: list[StoredTrace], roots: list[Branch]) -> None:
     first = traces[0]
     total = sum(trace.total_usd for trace in traces)
     spans = sum(len(trace.nodes) for trace in traces)
-    services = len({trace.service for trace in traces})
     show(out, Text.assemble("trace ", (first.trace_id, "bold"), f"   {clock(first.minute)}"))
     summary = f"{usd(total)} in {spans} {'span' if spans == 1 else 'spans'}"
-    if services > 1:
-        summary += f" of {services} services"
+    first_service = roots[0].trace.service if roots else first.service
+    others = {trace.service for trace in traces} - {first_service}
+    if others:
+        own = sum(trace.total_usd for trace in traces if trace.service == first_service)
+        elsewhere = f"{len(others)} other {'service' if len(others) == 1 else 'services'}"
+        summary += f": {usd(own)} in {first_service or NO_SERVICE} + {usd(total - own)} in {elsewhere}"
     unpriced = sum(_is_unpriced(charge) for trace in traces for node in trace.nodes for charge in node.charges)
     show(out, Text(f"{summary}; {unpriced} not priced" if unpriced else summary))
     for root in roots:
@@ -128,8 +136,22 @@ def _label(branch: Branch, *, parent_is_kept: bool) -> Group:
                 label.append(f"  {name}={value}", style="dim")
         if node.parent_span_id and not parent_is_kept:
             label.append("  (its caller is not kept)", style="dim")
-    charges = (Padding(Text(*_charge(charge)), (0, 0, 0, 2)) for charge in node.charges)
+    charges = (Padding(_Hanging(Text(*_charge(charge))), (0, 0, 0, 2)) for charge in node.charges)
     return Group(label, *charges)
+
+
+class _Hanging:
+    """Text whose further lines are indented below its first one."""
+
+    def __init__(self, text: Text) -> None:
+        self._text = text
+
+    def __rich_console__(self, out: Console, options: ConsoleOptions) -> RenderResult:
+        first, *more = self._text.wrap(out, options.max_width)
+        yield first
+        if more:
+            rest = Text(self._text.plain[len(first.plain.rstrip()) :].strip(), style=self._text.style)
+            yield Padding(rest, (0, 0, 0, _HANGING))
 
 
 def _is_unpriced(charge: dict[str, Any]) -> bool:
