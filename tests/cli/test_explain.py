@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import json
+import re
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from spancost.prices.book import PriceBook
+from spancost.prices.http_rules import HttpRules
 from tests.cli.conftest import Cli
 
 
@@ -121,3 +124,46 @@ def test_an_own_price_is_used_and_the_list_price_shown(cli: Cli, tmp_path: objec
     (charge,) = document(cli, "egress", "--bytes", "2GB", "--region", "us-east-1")["charges"]
     assert (Decimal(charge["usd"]), Decimal(charge["list_usd"])) == (Decimal("0.10"), Decimal("0.18"))
     assert charge["source"].startswith("override:")
+
+
+def test_a_rate_that_never_ends_has_12_digits_for_people_and_more_in_json(cli: Cli) -> None:
+    arguments = ("explain", "compute", "aws:m6i.large", "--region", "us-east-1")
+    shown = cli(*arguments).stdout
+    assert "$0.0000266666666667/s" in shown
+    assert "$0.00002666666666667" not in shown
+    assert '"0.0000266666666666667"' in cli(*arguments, "--format", "json").stdout
+
+
+@pytest.mark.parametrize(
+    ("operation", "why"),
+    [
+        ("ec2.RunInstances", "the call is free; what it starts is billed elsewhere"),
+        ("s3.DeleteObject", "the call is free"),
+    ],
+)
+def test_a_free_call_says_why(cli: Cli, operation: str, why: str) -> None:
+    done = cli("explain", "aws", operation)
+    assert done.returncode == 0
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith("free "))
+    assert line.split(maxsplit=1)[1] == why
+
+
+def test_how_sure_a_price_is_is_said_in_words(cli: Cli) -> None:
+    shown = cli("explain", "compute", "aws:m6i.large").stdout
+    assert "3 independent sources" in shown
+    assert "verified-3" not in shown
+
+
+def test_a_date_may_be_given_for_a_third_party_call(cli: Cli) -> None:
+    arguments = ("http", "POST", "api.twilio.com/2010-04-01/Accounts/AC1/Messages.json", "--at", "2026-11-01")
+    found = document(cli, *arguments)
+    assert found["date"] == "2026-11-01 UTC"
+    assert found["charges"][0]["valid"] == "one price, whatever the day"
+
+
+def test_notes_of_prices_speak_of_the_vendor_and_not_of_other_tools() -> None:
+    rules = HttpRules.shipped()
+    book = PriceBook.shipped()
+    notes = [rule.note for rule in rules.rules]
+    notes.extend(record.billing for price_id in book.price_ids() for record in book.records(price_id))
+    assert not [note for note in notes if re.search("recost|litellm|infracost|genai-prices", note or "")]

@@ -46,3 +46,11 @@ def test_version_is_shown(cli: Cli) -> None:
 
 def test_an_unknown_command_is_wrong_usage(cli: Cli) -> None:
     assert cli("reprot").returncode == 2
+
+
+@pytest.mark.parametrize("arguments", [(), ("explain",)])
+def test_no_summary_of_a_command_is_cut(cli: Cli, arguments: tuple[str, ...]) -> None:
+    shown = cli(*arguments, "--help", COLUMNS="80").stdout
+    assert "..." not in shown.partition("Commands:")[2]
+    assert "Commands:" in shown
+    assert "int range" not in cli("explain", "llm", "--help").stdout

@@ -139,7 +139,8 @@ def _table(stdout: str) -> list[str]:
 
 
 def _numbers(line: str) -> list[str]:
-    return [word for word in line.replace(" %", "%").split() if word[0] in "$?" or word.endswith("%")]
+    words = line.replace(" %", "%").split()
+    return [word for word in words if word[0] in "$?" or word.endswith("%") or word.replace(",", "").isdigit()]
 
 
 @pytest.mark.parametrize("width", ["60", "80", "100"])

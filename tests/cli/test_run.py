@@ -137,6 +137,12 @@ def test_switched_off_it_says_only_that(in_empty_folder: Path) -> None:
     assert list(in_empty_folder.iterdir()) == []
 
 
+def test_switched_off_a_wrong_file_does_not_matter(in_empty_folder: Path) -> None:
+    (in_empty_folder / "spancost.yaml").write_text("regoin: x\n")
+    _, notes = prepared_environment({"SPANCOST_ENABLED": "false"}, ["app"])
+    assert notes == ["spancost is off (SPANCOST_ENABLED=false)"]
+
+
 def test_switched_off_in_the_file_names_the_file(in_empty_folder: Path) -> None:
     (in_empty_folder / "spancost.yaml").write_text("enabled: false\n")
     assert prepared_environment({}, ["app"])[1] == ["spancost is off (enabled: false in spancost.yaml)"]

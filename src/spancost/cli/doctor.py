@@ -102,7 +102,7 @@ class Unpriced(NamedTuple):
 
 def doctor(
     ledger: LedgerOption = None,
-    output: Annotated[TreeFormat, typer.Option("--format", help="table or json.")] = TreeFormat.TABLE,
+    output: Annotated[TreeFormat, typer.Option("--format", metavar="FORMAT", help="table or json.")] = TreeFormat.TABLE,
 ) -> None:
     """Say what is active, what is not priced, and what to set.
 

@@ -37,6 +37,14 @@ explain = typer.Typer(
 _BYTES: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?", re.IGNORECASE)
 _POWERS: Final = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 _LONGEST: Final = 25
+_DIGITS_FOR_PEOPLE: Final = 12
+_STARTS_SOMETHING: Final = re.compile(r"[\w-]+\.(Run|Create|Start|Launch|Allocate)[A-Z]")
+_CONFIDENCE: Final = {
+    "verified-3": "3 independent sources",
+    "verified-2": "2 independent sources",
+    "single": "one source",
+    "memory": "from memory: check",
+}
 _PROVIDERS: Final = ("aws", "azure", "gcp")
 
 AtOption = Annotated[
@@ -45,7 +53,7 @@ AtOption = Annotated[
 RegionOption = Annotated[
     str | None, typer.Option("--region", metavar="REGION", help=f"Region; configured, else {ASSUMED_REGION}.")
 ]
-FormatOption = Annotated[TreeFormat, typer.Option("--format", help="table or json.")]
+FormatOption = Annotated[TreeFormat, typer.Option("--format", metavar="FORMAT", help="table or json.")]
 
 
 class Explained(NamedTuple):
@@ -78,14 +86,18 @@ class Explained(NamedTuple):
 def llm(
     provider: Annotated[str, typer.Argument(metavar="PROVIDER", help="openai, anthropic, google, ...")],
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Model, as the answer names it.")],
-    tokens_in: Annotated[int, typer.Option("--input", min=0, help="Input tokens, cached ones included.")] = 1000,
-    cache_read: Annotated[int, typer.Option(min=0, help="Input tokens read from the cache.")] = 0,
-    cache_write: Annotated[int, typer.Option(min=0, help="Input tokens written to the cache.")] = 0,
-    tokens_out: Annotated[int, typer.Option("--output", min=0, help="Output tokens, reasoning included.")] = 1000,
+    tokens_in: Annotated[
+        int, typer.Option("--input", metavar="TOKENS", min=0, help="Input tokens, cached ones included.")
+    ] = 1000,
+    cache_read: Annotated[int, typer.Option(metavar="TOKENS", min=0, help="Input tokens read from the cache.")] = 0,
+    cache_write: Annotated[int, typer.Option(metavar="TOKENS", min=0, help="Input tokens written to the cache.")] = 0,
+    tokens_out: Annotated[
+        int, typer.Option("--output", metavar="TOKENS", min=0, help="Output tokens, reasoning included.")
+    ] = 1000,
     at: AtOption = None,
     output: FormatOption = TreeFormat.TABLE,
 ) -> None:
-    """Price tokens.
+    """Price the tokens of one LLM call.
 
     Example: spancost explain llm openai gpt-5-mini --input 1200 --cache-read 1024 --output 250
     """
@@ -114,7 +126,9 @@ def aws(
         typer.Argument(metavar="OPERATION", help="service.Operation, for example dynamodb.PutItem or s3.GetObject."),
     ],
     size: Annotated[str | None, typer.Option(metavar="BYTES", help="Item, message or body: 300KB, 5MB.")] = None,
-    count: Annotated[int, typer.Option(min=1, help="Items or messages of one call, of that size each.")] = 1,
+    count: Annotated[
+        int, typer.Option(metavar="NUMBER", min=1, help="Items or messages of one call, of that size each.")
+    ] = 1,
     region: RegionOption = None,
     at: AtOption = None,
     output: FormatOption = TreeFormat.TABLE,
@@ -151,11 +165,11 @@ def aws(
 def egress(
     size: Annotated[str, typer.Option("--bytes", metavar="BYTES", help="Bytes sent to the internet: 1GB, 48KB.")],
     region: RegionOption = None,
-    provider: Annotated[str, typer.Option(help="aws, azure or gcp.")] = "aws",
+    provider: Annotated[str, typer.Option(metavar="PROVIDER", help="aws, azure or gcp.")] = "aws",
     at: AtOption = None,
     output: FormatOption = TreeFormat.TABLE,
 ) -> None:
-    """Price response bytes; 1 GB is 2^30 bytes, as clouds bill it.
+    """Price bytes sent to the internet; 1 GB is 2^30 bytes.
 
     Example: spancost explain egress --bytes 1GB --region us-east-1
     """
@@ -177,7 +191,7 @@ def compute(
     machine: Annotated[
         str, typer.Argument(metavar="MACHINE", help="aws:m6i.large, gcp:e2-standard-2, fargate:1vcpu-2gb, 0.096usd/h.")
     ],
-    seconds: Annotated[float, typer.Option(min=0, help="Seconds of the whole machine.")] = 1.0,
+    seconds: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="Seconds of the whole machine.")] = 1.0,
     region: RegionOption = None,
     at: AtOption = None,
     output: FormatOption = TreeFormat.TABLE,
@@ -222,6 +236,7 @@ def http(
     url: Annotated[
         str, typer.Argument(metavar="URL", help="Host and path: api.twilio.com/2010-04-01/Accounts/AC1/Messages.json")
     ],
+    at: AtOption = None,
     output: FormatOption = TreeFormat.TABLE,
 ) -> None:
     """Price one call of a third-party HTTP API.
@@ -243,12 +258,17 @@ def http(
         "url.full": full,
     }
     rules = HttpRules.shipped()
-    at_ns = _at_ns(None)
+    at_ns = _at_ns(at)
     charges = HttpApiMeter(rules, config.http_free_hosts).measure(_view(attributes, at_ns))
     rule = rules.find(parts.hostname, method, parts.path)
     explained = [_explained(charge, None, at_ns) for charge in charges]
     if rule is not None:
-        provenance = {"confidence": rule.confidence, "billing": rule.note, "as_of": rule.source.rpartition(":")[2]}
+        provenance = {
+            "valid": "one price, whatever the day" if at is not None else "",
+            "confidence": rule.confidence,
+            "billing": rule.note,
+            "as_of": rule.source.rpartition(":")[2],
+        }
         explained = [one._replace(**provenance) for one in explained]
     _show(explained, at_ns, output)
 
@@ -401,13 +421,13 @@ def _print(explained: Sequence[Explained], total: Decimal, at_ns: int) -> None:
     out = console()
     columns = [
         Column("WHAT", [one.what for one in explained], is_key=True),
-        Column("QUANTITY", [f"{_plain(one.quantity)} {one.unit}".rstrip() for one in explained]),
+        Column("QUANTITY", [f"{_for_people(one.quantity)} {one.unit}".rstrip() for one in explained]),
         Column("RATE", ["?" if one.rate_usd is None else _rate(one) for one in explained]),
-        Column("USD", ["?" if one.usd is None else f"${_plain(one.usd)}" for one in explained]),
+        Column("USD", ["?" if one.usd is None else f"${_for_people(one.usd)}" for one in explained]),
         Column("STATUS", [one.status for one in explained]),
     ]
     if len(explained) > 1:
-        for column, cell in zip(columns, ("total", "", "", f"${_plain(total)}", ""), strict=True):
+        for column, cell in zip(columns, ("total", "", "", f"${_for_people(total)}", ""), strict=True):
             column.cells.append(cell)
     print_table(out, columns, sum_rows=len(explained) > 1)
     show(out, "")
@@ -432,12 +452,12 @@ def _notes(explained: Sequence[Explained]) -> dict[str, list[str]]:
         for name, parts in (
             ("not priced", (f"{reason}: {advice_for(reason)}".rstrip(": "),)),
             ("assumed", (one.why if one.status == names.ESTIMATED else "",)),
-            ("free", (one.why if one.status == names.FREE else "",)),
-            ("list price", (f"${_plain(one.list_usd)}" if one.list_usd not in (None, one.usd) else "",)),
+            ("free", (_why_free(one),)),
+            ("list price", (f"${_for_people(one.list_usd)}" if one.list_usd not in (None, one.usd) else "",)),
             ("price", (price,)),
             ("region", (one.region,)),
             ("source", (one.source, one.published)),
-            ("checked", (one.as_of, one.confidence)),
+            ("checked", (one.as_of, _CONFIDENCE.get(one.confidence, one.confidence))),
             ("valid", (one.valid,)),
             ("billed", (one.billing,)),
         ):
@@ -447,11 +467,27 @@ def _notes(explained: Sequence[Explained]) -> dict[str, list[str]]:
     return {name: values for name, values in notes.items() if values}
 
 
+def _why_free(one: Explained) -> str:
+    if one.status != names.FREE:
+        return ""
+    if one.why or not one.what.startswith(f"{names.AWS} "):
+        return one.why
+    starts = _STARTS_SOMETHING.match(one.what.removeprefix(f"{names.AWS} ")) is not None
+    return "the call is free; what it starts is billed elsewhere" if starts else "the call is free"
+
+
 def _rate(one: Explained) -> str:
     assert one.rate_usd is not None
     if one.unit.endswith("token"):
-        return f"${_plain(one.rate_usd * 1_000_000)}/1M"
-    return f"${_plain(one.rate_usd)}/{one.unit}" if one.unit else f"${_plain(one.rate_usd)}"
+        return f"${_for_people(one.rate_usd * 1_000_000)}/1M"
+    return f"${_for_people(one.rate_usd)}/{one.unit}" if one.unit else f"${_for_people(one.rate_usd)}"
+
+
+def _for_people(value: Decimal | None) -> str:
+    """Return a number as `_plain` does, but 12 digits of one that never ends."""
+    if value is not None and len(value.as_tuple().digits) > _LONGEST:
+        value = Context(prec=_DIGITS_FOR_PEOPLE).plus(value)
+    return _plain(value)
 
 
 def _plain(value: Decimal | None) -> str:

@@ -66,8 +66,10 @@ def report(
     ] = None,
     since: SinceOption = None,
     ledger: LedgerOption = None,
-    output: Annotated[Format, typer.Option("--format", help="table, json or csv.")] = Format.TABLE,
-    limit: Annotated[int, typer.Option(min=1, help="Rows of the table; the rest is one row.")] = _DEFAULT_LIMIT,
+    output: Annotated[Format, typer.Option("--format", metavar="FORMAT", help="table, json or csv.")] = Format.TABLE,
+    limit: Annotated[
+        int, typer.Option(metavar="ROWS", min=1, help="Rows of the table; the rest is one row.")
+    ] = _DEFAULT_LIMIT,
     wide: Annotated[bool, typer.Option("--wide", help="All columns in one table, also beyond the terminal.")] = False,
 ) -> None:
     """Show what was spent, by any key of the ledger.

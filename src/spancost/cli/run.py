@@ -105,6 +105,8 @@ def prepared_environment(
             raise ConfigError("run", flag, error.value, error.accepted) from None
         if error.key in flags and (compute or region):  # right by itself, but not together with the flag
             raise
+        if environment.get(names.ENV_ENABLED, "").strip().lower() in ("false", "0", "no", "off"):
+            return environment, [f"spancost is off ({names.ENV_ENABLED}={environment[names.ENV_ENABLED].strip()})"]
         return environment, []  # the application logs the same error when spancost is set up in it
     if not config.enabled:
         by_variable = environment.get(names.ENV_ENABLED, "").strip()

@@ -40,7 +40,7 @@ def tree(
     ] = False,
     since: SinceOption = None,
     ledger: LedgerOption = None,
-    output: Annotated[TreeFormat, typer.Option("--format", help="table or json.")] = TreeFormat.TABLE,
+    output: Annotated[TreeFormat, typer.Option("--format", metavar="FORMAT", help="table or json.")] = TreeFormat.TABLE,
 ) -> None:
     """Draw one request with the cost of each span.
 
@@ -146,8 +146,8 @@ class _Hanging:
     def __init__(self, text: Text) -> None:
         self._text = text
 
-    def __rich_console__(self, out: Console, options: ConsoleOptions) -> RenderResult:
-        first, *more = self._text.wrap(out, options.max_width)
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        first, *more = self._text.wrap(console, options.max_width)
         yield first
         if more:
             rest = Text(self._text.plain[len(first.plain.rstrip()) :].strip(), style=self._text.style)
