@@ -99,8 +99,8 @@ class attribute:
         node = getattr(trace.get_current_span(), NODE_ATTRIBUTE, None)
         if node is not None:
             root = getattr(node, "root", None)
-            # There is none where our own start hook failed. One that has ended keeps whose it was: work in the background
-            # that is somebody else's must not relabel the request.
+            # There is none where our own start hook failed. One that has ended keeps whose it was: work in the
+            # background that is somebody else's must not relabel the request.
             if root is not None and root.span is not None:
                 root.attribution = filled(root.attribution, tags.attribution)
         return self
