@@ -99,7 +99,7 @@ def install(
         provider.add_span_processor(CostSpanProcessor(engine))
         engine.sampled_only = not (engine.config.meter_all and meter_all(provider))
         if engine.sampled_only:
-            logger.info("only sampled spans are metered: SPANCOST_METER_ALL is off or the sampler cannot be wrapped")
+            logger.warning("only sampled spans are metered: SPANCOST_METER_ALL is off or the sampler cannot be wrapped")
     return engine
 
 
@@ -245,7 +245,7 @@ def _compute(config: Config, book: PriceBook, resource: Mapping[str, Any], regio
     if not spec and "compute" in config.assume:
         spec, assumed = ASSUMED_COMPUTE, True
     if not spec:
-        logger.info(
+        logger.warning(
             "compute is not priced, the machine is not known: set %s, for example aws:m6i.large or 0.096usd/h",
             names.ENV_COMPUTE,
         )
