@@ -21,7 +21,7 @@ from spancost.meters.llm import LlmMeter
 from spancost.prices.tokens import TokenPrices
 from spancost.testing import World, priced_provider
 from spancost.window import Batch
-from tests.spans import PUT_USD, REGION, chat, put_item, server, sms
+from tests.spans import PUT_USD, REGION, chat, put_item, server, sms, start
 
 
 class Broken(Exception):
@@ -265,3 +265,23 @@ def test_wrong_configuration_under_zero_code_is_logged_once_and_the_application_
     provider.get_tracer("app").start_span("work").end()
     (span,) = exporter.get_finished_spans()
     assert not span.attributes
+
+
+def test_root_whose_labels_cannot_be_made_costs_nobody_else_their_money(monkeypatch: pytest.MonkeyPatch) -> None:
+    from spancost import journal
+
+    real = journal.entry_labels
+
+    def failing(name: str, *rest: Any) -> Any:
+        if name == "odd":
+            raise ValueError(name)
+        return real(name, *rest)
+
+    monkeypatch.setattr(journal, "entry_labels", failing)
+    with priced_provider(region=REGION, reraise=False) as world:
+        for name in ("first", "odd", "last"):
+            start(world.tracer, name, kind=SpanKind.CLIENT, attributes=put_item()).end()
+        world.publish()
+        assert world.engine.errors.counts == {"journal": 1}
+        booked = {key.labels.entrypoint for key in world.recorded.charges if key.line.component == names.AWS}
+        assert booked == {"first", "last"}

@@ -157,7 +157,7 @@ class CostEngine:
         """Open LLM spans that hold usage of inner ones; under the lock."""
         self.journal: list[Entry] = []
         """What the span path has noted down since the last publishing; under the lock."""
-        self._fold = Fold(self._queue_request)
+        self._fold = Fold(self._queue_request, self._failed)
         """Belongs to whoever holds the publish lock."""
         self._overflow: Fold | None = None
         """What was folded under the lock because nobody published in time."""
@@ -347,7 +347,7 @@ class CostEngine:
             # The publishing thread is starved. Late and in the way, but bounded and nothing is lost.
             self.journal = []
             if self._overflow is None:
-                self._overflow = Fold(self._queue_request)
+                self._overflow = Fold(self._queue_request, self._failed)
             self._overflow.add(journal)
 
     def is_costly(self, total_usd: float) -> bool:
@@ -365,6 +365,9 @@ class CostEngine:
         queue: deque[RequestRecord] = deque()
         self.request_queues.append(queue)
         return queue
+
+    def _failed(self, place: str) -> None:
+        self.errors.caught(place)  # looked up at each failure: tests exchange `errors`
 
     def _queue_request(self, record: RequestRecord) -> None:
         for queue in self.request_queues:

@@ -124,10 +124,17 @@ class Fold:
 
     Args:
         on_request: Receives each SERVER and CONSUMER local root; None if nobody wants them.
+
+        failed: Called in `except` with the place when one entry cannot be added; the others are.
     """
 
-    def __init__(self, on_request: Callable[[RequestRecord], None] | None = None) -> None:
+    def __init__(
+        self,
+        on_request: Callable[[RequestRecord], None] | None = None,
+        failed: Callable[[str], None] | None = None,
+    ) -> None:
         self._on_request = on_request
+        self._failed = failed
         self._charges: dict[ChargeKey, ChargeSum] = {}
         self._requests: dict[RequestKey, RequestSum] = {}
         self._compute: dict[tuple[int, EntryLabels, Attribution, str], list[float]] = {}
@@ -137,15 +144,23 @@ class Fold:
     def add(self, entries: Iterable[Entry]) -> None:
         """Add journal entries, in the order in which they were noted down."""
         for entry in entries:
-            if isinstance(entry, Ended):
-                self._ended(entry)
-            elif isinstance(entry, Late):
-                self._late(entry)
-            elif isinstance(entry, Partial):
-                self._partial(entry)
-            else:
-                for index, charge in enumerate(entry.charges):
-                    self._book(charge, _NO_LABELS, NOBODY, UNATTRIBUTED, entry.minute, int(index == 0))
+            try:
+                self._add(entry)
+            except Exception:
+                if self._failed is None:
+                    raise
+                self._failed("journal")
+
+    def _add(self, entry: Entry) -> None:
+        if isinstance(entry, Ended):
+            self._ended(entry)
+        elif isinstance(entry, Late):
+            self._late(entry)
+        elif isinstance(entry, Partial):
+            self._partial(entry)
+        else:
+            for index, charge in enumerate(entry.charges):
+                self._book(charge, _NO_LABELS, NOBODY, UNATTRIBUTED, entry.minute, int(index == 0))
 
     def merge(self, other: Fold) -> None:
         """Add what another fold holds."""
