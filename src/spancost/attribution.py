@@ -240,23 +240,23 @@ def entry_labels(name: str, kind: int, attributes: Mapping[str, Any]) -> EntryLa
         method = get("http.request.method") or get("http.method")
         if method is not None:
             route = get("http.route")
-            return shared_labels(str(route), str(method), "") if route else None
+            return shared_labels(_label(route), _label(method), "") if route else None
         rpc_method = get("rpc.method")
         if rpc_method is not None:
             service = get("rpc.service")
-            return shared_labels("", "", f"{service}/{rpc_method}" if service else str(rpc_method))
+            return shared_labels("", "", _label(f"{service}/{rpc_method}" if service else rpc_method))
     entrypoint = get("celery.task_name") or get("faas.name")
     if not entrypoint and kind == charge.CONSUMER:
         operation = get("messaging.operation.name") or get("messaging.operation.type") or get("messaging.operation")
         destination = get("messaging.destination.template") or get("messaging.destination.name")
         entrypoint = " ".join(str(part) for part in (operation, destination) if part)
-    return shared_labels("", "", str(entrypoint or name))
+    return shared_labels("", "", _label(entrypoint or name))
 
 
 @functools.lru_cache(maxsize=1024)
 def shared_labels(route: str, method: str, entrypoint: str) -> EntryLabels:
     """Return labels that are shared between requests, which costs less than making them anew."""
-    return EntryLabels(_label(route), _label(method), _label(entrypoint))
+    return EntryLabels(route, method, entrypoint)
 
 
 def routeless_labels(attributes: Mapping[str, Any]) -> EntryLabels:

@@ -178,7 +178,6 @@ class CostEngine:
         self.share_estimated = self.config.compute_share is None
         self._started_s = 0.0
         self._idle_published_s = 0.0
-        self._idle_since_minute = 0
         self._thread: threading.Thread | None = None
         self._wake = threading.Event()
         self._stopped = False

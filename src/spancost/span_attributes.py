@@ -40,9 +40,6 @@ def mapping_of(span: Any) -> Mapping[str, Any]:
 kind_of: Final = cast("Callable[[Any], int]", attrgetter("kind._value_"))
 """Returns a span's SpanKind value; `kind.value` takes a Python call more, every time."""
 
-status_code_of: Final = cast("Callable[[Any], int]", attrgetter("status.status_code._value_"))
-"""Returns a span's StatusCode value: 0 unset, 1 ok, 2 error."""
-
 
 def write_mapping(span: Span, values: Mapping[str, Any]) -> None:
     """Write clean scalars into a frozen span; the attribute limit of the SDK does not apply to them."""
