@@ -94,6 +94,12 @@ def price_line(
     return line
 
 
+def changed_line(line: PriceLine, **changes: str) -> PriceLine:
+    """Return the shared line that differs from `line` in these fields only."""
+    fields = {name: getattr(line, name) for name in PriceLine.__slots__}
+    return price_line(**{**fields, **changes})
+
+
 class Charge(NamedTuple):
     """One quantity of one price line."""
 

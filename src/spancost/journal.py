@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from spancost import names
 from spancost.attribution import ATTRIBUTION_ATTRIBUTES, entry_labels, filled, from_attributes, routeless_labels
-from spancost.charge import Charge, PriceLine, price_line
+from spancost.charge import Charge, PriceLine, changed_line
 from spancost.nodes import NOBODY, Booked, LocalRoot
 from spancost.window import (
     ENTRY,
@@ -302,20 +302,7 @@ class Fold:
 
 def _without_resource(line: PriceLine) -> PriceLine:
     """Return a line without the name of its table, bucket or queue: what is left is few by nature."""
-    return price_line(
-        line.component,
-        line.provider,
-        line.operation,
-        model=line.model,
-        unit=line.unit,
-        region=line.region,
-        sku=line.sku,
-        resource=names.OTHER if line.resource else "",
-        status=line.status,
-        reason=line.reason,
-        basis=line.basis,
-        source=line.source,
-    )
+    return changed_line(line, resource=names.OTHER if line.resource else "")
 
 
 def merged_batches(batches: Iterable[Batch]) -> Batch:

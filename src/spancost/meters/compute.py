@@ -57,10 +57,6 @@ class ComputePricing:
         self.is_pending = False
         self.is_split = rate is not None
 
-    def line(self, *, share_estimated: bool = False) -> PriceLine:
-        """Return the price line of compute; seconds are of the whole machine."""
-        return self.lines[share_estimated]
-
     def _make_line(self, share_estimated: bool) -> PriceLine:
         rate = self.rate
         if rate is None:

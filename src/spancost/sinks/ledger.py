@@ -19,7 +19,7 @@ from contextlib import closing
 from typing import Any, Final, cast
 
 from spancost import names
-from spancost.charge import Charge, PriceLine, price_line
+from spancost.charge import Charge, PriceLine, changed_line
 from spancost.sinks.ledger_reader import LedgerReader
 from spancost.sinks.ledger_schema import (
     DIMENSIONS,
@@ -378,18 +378,7 @@ def _writable(key: ChargeKey, sums: ChargeSum) -> tuple[ChargeKey, tuple[float, 
     values = (sums.quantity, sums.list_usd, sums.usd)
     if all(map(math.isfinite, values)):
         return key, (*values, sums.count)
-    line = key.line
-    unpriced = price_line(
-        line.component,
-        line.provider,
-        line.operation,
-        model=line.model,
-        unit=line.unit,
-        region=line.region,
-        resource=line.resource,
-        status=names.UNPRICED,
-        reason="not_finite",
-    )
+    unpriced = changed_line(key.line, sku="", basis="", source="", status=names.UNPRICED, reason="not_finite")
     return key._replace(line=unpriced), (0.0, 0.0, 0.0, sums.count)
 
 
@@ -413,8 +402,7 @@ def _folded_attribution(attribution: Attribution) -> Attribution:
 def _folded_charge(key: ChargeKey) -> ChargeKey:
     line = key.line
     if line.resource:
-        texts = dict(zip(LINE_COLUMNS, _line_texts(line), strict=True))
-        line = price_line(**(texts | {"resource": names.OTHER}))
+        line = changed_line(line, resource=names.OTHER)
     return key._replace(line=line, labels=_folded_labels(key.labels), attribution=_folded_attribution(key.attribution))
 
 
