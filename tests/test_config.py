@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from spancost.config import Config, config_warnings, load_config, parse_seconds, unknown_variables
+from spancost.config import Config, config_warnings, load_config, unknown_variables
+from spancost.config.values import parse_seconds
 from spancost.errors import ConfigError
 
 _FULL = """
@@ -79,7 +80,7 @@ _WRONG_FILES = {
     ),
     "wrong choice": (
         "egress: {clients: everyone}",
-        r"egress\.clients: 'everyone' is not accepted: one of internet, private",
+        r"egress\.clients: 'everyone' is not accepted: one of auto, internet, private, cdn",
     ),
     "port out of range": (
         "metrics: {prometheus_port: 70000}",

@@ -14,20 +14,16 @@ from typing import TYPE_CHECKING, Any, Final
 from opentelemetry import metrics as otel_metrics
 from opentelemetry import trace
 
-from spancost import names
 from spancost._guard import logger
 from spancost.capture.instrumentors import hook_instrumentors
-from spancost.config import ASSUMED_COMPUTE, ASSUMED_REGION, Config, load_config
+from spancost.config import Config, load_config
 from spancost.engine import CostEngine
 from spancost.errors import SpancostError
-from spancost.measuring import MeterSet
-from spancost.meters.aws import AwsMeter
 from spancost.meters.compute import ComputePricing
-from spancost.meters.egress import EgressMeter
 from spancost.meters.http_api import HttpApiMeter
 from spancost.meters.llm import LlmMeter
+from spancost.meters.meter_set import MeterSet, make_meters
 from spancost.prices.book import PriceBook, shipped_data
-from spancost.prices.compute import ComputeSpecError, compute_rate
 from spancost.prices.http_rules import HttpRules
 from spancost.sinks.totals import MetricTotals
 from spancost.window import Origin
@@ -36,8 +32,6 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
 
-_VENDORS: Final = ("aws", "gcp", "azure")
-_AWS_LIBRARIES: Final = frozenset({"aiobotocore", "botocore"})
 _CONSTANT_LABELS: Final = (
     "service.name",
     "deployment.environment.name",
@@ -190,7 +184,7 @@ def build_engine(config: Config, *, book: PriceBook | None = None) -> CostEngine
     engine.price_date = str(shipped_data()["as_of"])
 
     def prepare(resource: Mapping[str, Any]) -> None:
-        engine.meters = _meters(config, prices, resource, llm, rules)
+        engine.meters = make_meters(config, prices, resource, llm, rules)
         if config.ledger:
             from spancost.sinks.ledger import Ledger
 
@@ -209,52 +203,6 @@ def _hold_s(config: Config) -> float:
     except ValueError:
         export_s = 60.0
     return max(60.0, export_s)
-
-
-def _meters(
-    config: Config, book: PriceBook, resource: Mapping[str, Any], llm: LlmMeter, rules: HttpApiMeter
-) -> MeterSet:
-    region = config.region or _text(resource, "cloud.region")
-    region_assumed = not region and "region" in config.assume
-    if region_assumed:
-        region = ASSUMED_REGION
-    pricing = _compute(config, book, resource, region)
-    provider = _text(resource, "cloud.provider")
-    if provider not in _VENDORS:
-        provider = pricing.rate.provider if pricing.rate is not None else ""
-    if provider not in _VENDORS:
-        provider = next((vendor for vendor in _VENDORS if region in book.regions(vendor)), "")
-    aws = AwsMeter(book, region)
-    if not _AWS_LIBRARIES.isdisjoint(sys.modules):
-        aws.load()
-    clients = "private" if config.egress_clients == "private" else "internet"
-    return MeterSet(
-        pricing,
-        llm,
-        aws,
-        EgressMeter(book, provider, region, clients, assumed_region=region_assumed),
-        rules,
-    )
-
-
-def _compute(config: Config, book: PriceBook, resource: Mapping[str, Any], region: str) -> ComputePricing:
-    provider, host_type = _text(resource, "cloud.provider"), _text(resource, "host.type")
-    spec, assumed = config.compute, False
-    if not spec and provider in _VENDORS and host_type:
-        spec = f"{provider}:{host_type}"
-    if not spec and "compute" in config.assume:
-        spec, assumed = ASSUMED_COMPUTE, True
-    if not spec:
-        logger.warning(
-            "compute is not priced, the machine is not known: set %s, for example aws:m6i.large or 0.096usd/h",
-            names.ENV_COMPUTE,
-        )
-        return ComputePricing()
-    try:
-        return ComputePricing(compute_rate(spec, region or None, book), assumed=assumed)
-    except ComputeSpecError as error:
-        logger.warning("compute is not priced: %s", error)
-        return ComputePricing()
 
 
 def origin_of(resource: Mapping[str, Any]) -> Origin:

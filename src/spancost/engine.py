@@ -42,7 +42,7 @@ from spancost.window import INNER, LATE_ENTRY, LATE_INNER, Attribution, Batch
 
 if TYPE_CHECKING:
     from spancost.config import Config
-    from spancost.measuring import MeterSet
+    from spancost.meters.meter_set import MeterSet
 
 _MINUTE_NS: Final = 60_000_000_000
 _MAX_JOURNAL: Final = 50_000

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from spancost import names
 from spancost.charge import INTERNAL, LLM_SPAN, SERVER, Charge, SpanView, price_line
@@ -18,21 +18,10 @@ if TYPE_CHECKING:
 
     from spancost._guard import ErrorLog
     from spancost.meters import Meter
-    from spancost.meters.compute import ComputePricing
-    from spancost.meters.llm import LlmMeter
+    from spancost.meters.meter_set import MeterSet
 
 _NONE: Sequence[Charge] = ()
 _BEDROCK = "Bedrock Runtime"
-
-
-class MeterSet(NamedTuple):
-    """The meters of one engine; None where a component is not metered."""
-
-    compute: ComputePricing
-    llm: LlmMeter | None = None
-    aws: Meter | None = None
-    egress: Meter | None = None
-    http: Meter | None = None
 
 
 def measure(

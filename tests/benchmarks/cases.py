@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.trace import SpanKind
 
 from spancost import names
-from spancost.capture import botocore as botocore_hooks
+from spancost.capture import aws as botocore_hooks
 from tests.benchmarks.sides import MACHINE, NO_RATE, Patch, Side
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from opentelemetry.instrumentation.botocore import BotocoreInstrumentor
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 from opentelemetry.sdk.trace import TracerProvider
 
-import spancost.capture.botocore
+import spancost.capture.aws
 from spancost.capture.instrumentors import hook_instrumentors
 from tests.capture.harness import recording
 
@@ -29,8 +29,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def response_hook(span: Any, service: str, operation: str, result: dict[str, Any]) -> None:
         calls.append(f"ours after {operation}")
 
-    monkeypatch.setattr(spancost.capture.botocore, "request_hook", request_hook)
-    monkeypatch.setattr(spancost.capture.botocore, "response_hook", response_hook)
+    monkeypatch.setattr(spancost.capture.aws, "request_hook", request_hook)
+    monkeypatch.setattr(spancost.capture.aws, "response_hook", response_hook)
     return calls
 
 
@@ -111,8 +111,8 @@ def test_hooks_passed_on_by_the_user_are_called_once(calls: list[str], provider:
     hook_instrumentors()
     BotocoreInstrumentor().instrument(
         tracer_provider=provider,
-        request_hook=spancost.capture.botocore.request_hook,
-        response_hook=spancost.capture.botocore.response_hook,
+        request_hook=spancost.capture.aws.request_hook,
+        response_hook=spancost.capture.aws.response_hook,
     )
     list_queues()
     assert calls == OURS
@@ -149,7 +149,7 @@ def test_defect_in_our_hooks_leaves_the_instrumentor_working(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with recording() as (recorder, provider):
-        monkeypatch.delattr(spancost.capture.botocore, "request_hook")
+        monkeypatch.delattr(spancost.capture.aws, "request_hook")
         hook_instrumentors()
         BotocoreInstrumentor().instrument(tracer_provider=provider)
         list_queues()
@@ -202,8 +202,8 @@ print(BotocoreInstrumentor().response_hook.__module__)
         "spancost.capture.flask",
         "spancost.capture.asgi",
         "spancost.capture.django",
-        "spancost.capture.botocore",
-        "spancost.capture.botocore",
+        "spancost.capture.aws",
+        "spancost.capture.aws",
     ]
 
 

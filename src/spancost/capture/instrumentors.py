@@ -40,7 +40,7 @@ class _Capture:
 
 
 _ASGI = _Capture("spancost.capture.asgi", patches=True)
-_BOTOCORE = _Capture("spancost.capture.botocore", hooks=("request_hook", "response_hook"))
+_BOTOCORE = _Capture("spancost.capture.aws", hooks=("request_hook", "response_hook"))
 
 _CAPTURES: dict[str, _Capture] = {
     "BotocoreInstrumentor": _BOTOCORE,

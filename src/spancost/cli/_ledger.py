@@ -13,7 +13,8 @@ import typer
 
 from spancost import names
 from spancost.cli import EXIT_USAGE
-from spancost.config import load_config, parse_seconds
+from spancost.config import load_config
+from spancost.config.values import parse_seconds
 from spancost.errors import ConfigError, LedgerError
 from spancost.sinks.ledger_reader import LedgerReader
 

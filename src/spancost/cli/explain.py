@@ -137,7 +137,7 @@ def aws(
 
     Example: spancost explain aws dynamodb.PutItem --size 300KB --region eu-west-1
     """
-    from spancost.capture import aws_facts
+    from spancost.capture.aws import facts as aws_facts
     from spancost.meters.aws import AwsMeter
 
     service, dot, method = operation.partition(".")

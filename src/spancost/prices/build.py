@@ -1,4 +1,4 @@
-"""Make `data/book.json` from the YAML files beside it.
+"""Make `data/book.json` from the YAML files beside it, and in the folders of vendors.
 
 python -m spancost.prices.build            write it
 python -m spancost.prices.build --check    say whether it is up to date; 1 if not
@@ -11,7 +11,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from spancost.errors import PriceBookError
 from spancost.prices.lint import UNDATED, problems
@@ -23,24 +23,35 @@ _GENERATED: Final = "by `python -m spancost.prices.build` from the YAML files be
 
 
 def read_sources(folder: Path = DATA) -> dict[str, Mapping[str, Any]]:
-    """Return the parsed YAML price files of a folder by file name.
+    """Return the parsed YAML price files by name: `http_apis.yaml`, `aws/s3.yaml`.
+
+    A vendor is one file, or a folder with a `vendor.yaml` that says what holds for all files in it.
 
     Raises:
         PriceBookError: A file is no YAML mapping.
     """
+    documents = {path.name: _read(path, path.name) for path in sorted(folder.glob("*.yaml"))}
+    for vendor in sorted(folder.glob("*/vendor.yaml")):
+        place = vendor.parent.name
+        common = _read(vendor, f"{place}/{vendor.name}")
+        for path in sorted(vendor.parent.glob("*.yaml")):
+            if path != vendor:
+                name = f"{place}/{path.name}"
+                documents[name] = {**common, **_read(path, name)}
+    return documents
+
+
+def _read(path: Path, name: str) -> Mapping[str, Any]:
     import yaml
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    documents: dict[str, Mapping[str, Any]] = {}
-    for path in sorted(folder.glob("*.yaml")):
-        try:
-            document: Any = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
-        except yaml.YAMLError as error:
-            raise PriceBookError(f"{path.name}: {error}") from error
-        if not isinstance(document, dict):
-            raise PriceBookError(f"{path.name}: a mapping is expected")
-        documents[path.name] = document
-    return documents
+    try:
+        document: Any = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
+    except yaml.YAMLError as error:
+        raise PriceBookError(f"{name}: {error}") from error
+    if not isinstance(document, dict):
+        raise PriceBookError(f"{name}: a mapping is expected")
+    return cast("dict[str, Any]", document)
 
 
 def build(documents: Mapping[str, Mapping[str, Any]]) -> str:

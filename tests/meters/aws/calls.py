@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from spancost.capture import aws_facts
+from spancost.capture.aws import facts as aws_facts
 from spancost.charge import CLIENT, Charge, SpanView
 from spancost.meters.aws import AwsMeter
 from spancost.prices.book import PriceBook

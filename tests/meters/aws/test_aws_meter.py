@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from spancost.capture import aws_facts
+from spancost.capture.aws import facts as aws_facts
 from spancost.charge import SpanView
 from spancost.meters.aws import AwsMeter
 from spancost.prices.book import PriceBook, PriceOverride

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from spancost.capture import aws_facts
+from spancost.capture.aws import facts as aws_facts
 from tests.meters.aws.calls import KB, NOW_NS, charge, charges, known
 
 _RRU_USD = 0.125 / 1e6

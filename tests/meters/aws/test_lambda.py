@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from spancost.capture import aws_facts
+from spancost.capture.aws import facts as aws_facts
 from tests.meters.aws.calls import KB, charge, charges, known
 
 _REQUEST_USD = 0.20 / 1e6

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from spancost.capture import aws_facts
+from spancost.capture.aws import facts as aws_facts
 from tests.meters.aws.calls import GB, charge, charges, known
 
 _PUT_USD = 0.005 / 1000

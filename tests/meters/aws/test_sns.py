@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from spancost.capture import aws_facts
+from spancost.capture.aws import facts as aws_facts
 from tests.meters.aws.calls import GB, KB, charge, charges, known
 
 _PUBLISH_USD = 0.50 / 1e6

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from spancost.capture import aws_facts
+from spancost.capture.aws import facts as aws_facts
 from tests.meters.aws.calls import KB, charge, charges, known
 
 _STANDARD_USD = 0.40 / 1e6

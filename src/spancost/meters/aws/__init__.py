@@ -1,7 +1,7 @@
 """Price calls to AWS APIs seen by the botocore instrumentation.
 
 Reads `rpc.service`, `rpc.method`, `cloud.region` and the HTTP status of spans with `rpc.system` =
-`aws-api`, and the facts of `spancost.capture.botocore`. One module per service turns a call into billed
+`aws-api`, and the facts of `spancost.capture.aws`. One module per service turns a call into billed
 units; rates are USD per unit from the price book. Left out: tokens of Bedrock (the LLM meter prices
 them), storage and hourly charges (a span cannot see them), deliveries by SNS to its subscribers.
 
@@ -19,7 +19,7 @@ from importlib import import_module
 from typing import Any, Final, NamedTuple
 
 from spancost import names
-from spancost.capture import aws_facts
+from spancost.capture.aws import facts as aws_facts
 from spancost.charge import Charge, PriceLine, SpanView, price_line
 from spancost.meters.aws.call import (
     BAD_USAGE,
@@ -33,21 +33,14 @@ from spancost.meters.aws.call import (
     free,
     unpriced,
 )
+from spancost.meters.aws.services import MODULES, client_of
 from spancost.prices.book import PriceBook, Unpriced
 
 _MAX_COMPILED: Final = 4096
 _NO_CHARGES: Final[Sequence[Charge]] = ()
 
-_SERVICES: Final[Mapping[str, str]] = {
-    "dynamodb": "spancost.meters.aws.dynamodb",
-    "lambda": "spancost.meters.aws.lambda_",
-    "s3": "spancost.meters.aws.s3",
-    "sns": "spancost.meters.aws.sns",
-    "sqs": "spancost.meters.aws.sqs",
-}
-"""Service id, lower case without spaces -> module with a function `measure_of(operation)`."""
 _AWS: Final = "aws-api"
-_PRICED_ELSEWHERE: Final = frozenset({"bedrockruntime"})
+_PRICED_ELSEWHERE: Final = frozenset({"bedrock-runtime"})
 
 
 class _Plan(NamedTuple):
@@ -94,7 +87,7 @@ class AwsMeter:
     @staticmethod
     def load() -> None:
         """Import all services now: a lazy import can be re-entered by a span that the garbage collector ends."""
-        for module in _SERVICES.values():
+        for module in MODULES.values():
             import_module(module)
 
     def measure(self, view: SpanView) -> Sequence[Charge]:
@@ -170,23 +163,23 @@ class AwsMeter:
         return _Compiled(made, rate.usd, rate.list_usd, rate.valid_from_ns, rate.valid_until_ns)
 
     def _make_plan(self, service: str, method: str) -> _Plan | None:
-        service_id = service.lower().replace(" ", "")
+        client = client_of(service)
         plan: _Plan | None = None
-        if service_id not in _PRICED_ELSEWHERE:
-            plan = _Plan(f"{service_id}.{method}", method, self._measure_of(service_id, method))
+        if client not in _PRICED_ELSEWHERE:
+            plan = _Plan(f"{client}.{method}", method, self._measure_of(client, method))
         if len(self._plans) >= _MAX_COMPILED:
             self._plans.clear()
         self._plans[(service, method)] = plan
         return plan
 
-    def _measure_of(self, service_id: str, method: str) -> Measure:
-        module = _SERVICES.get(service_id)
+    def _measure_of(self, client: str, method: str) -> Measure:
+        module = MODULES.get(client)
         if module is not None:
             measure_of: Callable[[str], Measure | None] = import_module(module).measure_of
             return measure_of(method) or _constant(unpriced(UNKNOWN_OPERATION))
         if self._free is None:
             self._free = _free_operations(self._book)
-        if (service_id, method) in self._free:
+        if (client, method) in self._free:
             return _constant(FREE)
         return _constant(unpriced(UNKNOWN_SERVICE))
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from spancost.capture import aws_facts as facts_keys
+from spancost.capture.aws import facts as facts_keys
 
 GB: Final = float(2**30)
 """AWS bills a GB as 2^30 bytes."""

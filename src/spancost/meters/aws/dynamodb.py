@@ -16,8 +16,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
-from spancost.capture import aws_facts
-from spancost.capture.dynamodb_calls import table_name
+from spancost.capture.aws import facts as aws_facts
+from spancost.capture.aws.sizes import table_name
 from spancost.meters.aws.call import KB, ONE_UNIT, Call, Measure, Usage, chunks, free, number, resource_of, text
 
 READ_BYTES: Final = 4 * KB

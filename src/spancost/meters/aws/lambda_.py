@@ -14,7 +14,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from spancost.capture import aws_facts
+from spancost.capture.aws import facts as aws_facts
 from spancost.meters.aws.call import KB, ONE_CHUNK, Call, Measure, Usage, free, resource_of
 
 ASYNC_FIRST_BYTES: Final = 256 * KB

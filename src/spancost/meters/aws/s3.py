@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from spancost.capture import aws_facts
+from spancost.capture.aws import facts as aws_facts
 from spancost.meters.aws.call import GB, NO_USAGE, Call, Measure, Usage, free, resource_of, text
 
 _ASSUMED_CLASS: Final = "class:STANDARD"

@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from spancost.capture import aws_facts
+from spancost.capture.aws import facts as aws_facts
 from spancost.meters.aws.call import GB, KB, ONE_CHUNK, THROTTLES, Call, Measure, Usage, chunks, free, resource_of
 
 CHUNK_BYTES: Final = 64 * KB

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from spancost.capture import aws_facts
+from spancost.capture.aws import facts as aws_facts
 from spancost.meters.aws.call import KB, ONE_CHUNK, THROTTLES, Call, Measure, Usage, chunks, free, resource_of
 
 CHUNK_BYTES: Final = 64 * KB

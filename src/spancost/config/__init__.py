@@ -7,9 +7,7 @@ key, the value and what is accepted. Nothing is validated later.
 from __future__ import annotations
 
 import logging
-import math
 import os
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from datetime import date
@@ -18,11 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from spancost import names
+from spancost.config import values
+from spancost.config.strict_yaml import read_mapping
+from spancost.config.values import EgressRule
 from spancost.errors import ConfigError, suggest
 
 if TYPE_CHECKING:
-    import yaml
-
     from spancost.prices.book import PriceBook, PriceOverride
 
 DEFAULT_FILE: Final = "spancost.yaml"
@@ -33,12 +32,6 @@ ASSUMED_REGION: Final = "us-east-1"
 
 _logger: Final = logging.getLogger(__name__)
 _warned: Final[set[str]] = set()
-
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|min|h|d)?")
-_SECONDS_PER: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-_TRUE: Final = frozenset({"true", "1", "yes", "on"})
-_FALSE: Final = frozenset({"false", "0", "no", "off"})
-_CLIENTS: Final = ("internet", "private")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +48,28 @@ class Config:
     """Part of that machine that belongs to this process, 0..1; None: shared through the lease file."""
     idle_after_s: float = 30.0
     """A local root without span events leaves the split of compute after this long, seconds."""
-    egress_clients: str = "internet"
-    """Who receives responses: `internet` or `private`."""
+    detect: bool = True
+    """Ask container and cloud metadata what the process runs on, where neither setting nor resource says so."""
+    cpu_request: float | None = None
+    """vCPUs that the container asked for; None: not said."""
+    memory_request_gib: float | None = None
+    """Memory that the container asked for, GiB; None: not said."""
+    egress_clients: str = "auto"
+    """Who receives responses: `auto`, `internet`, `private` or `cdn`."""
+    egress_proxy: bool = False
+    """A load balancer or proxy stands in front: a private peer says nothing about the client."""
+    egress_rules: tuple[EgressRule, ...] = ()
+    """Other clients for some services or routes; the first that matches wins."""
     http_free_hosts: tuple[str, ...] = ()
     """Globs of hosts whose calls cost nothing, for example own services."""
+    http_exclude_hosts: tuple[str, ...] = ()
+    """Globs of hosts whose calls are not metered at all."""
+    inject_consumed_capacity: bool = False
+    """Have DynamoDB report the capacity of each call; the application does not see it."""
+    provisioned_tables: tuple[str, ...] = ()
+    """Globs of DynamoDB tables in provisioned mode: their calls cost nothing beyond the hourly price."""
+    prices_cache: str = ""
+    """Folder of refreshed prices; empty for the per-user default, `off` for none."""
     ledger: str = ""
     """Path of the SQLite ledger; empty for none."""
     lease: str = ""
@@ -93,139 +104,61 @@ class Config:
     """File the configuration was read from; empty if there was none."""
 
 
-# --- parsing of single values: each raises ValueError(what is accepted) -------------------------------
-
-
-def _boolean(value: object) -> bool:
-    text = str(value).strip().lower()
-    if text in _TRUE:
-        return True
-    if text in _FALSE:
-        return False
-    raise ValueError("true or false")
-
-
-def parse_seconds(value: object) -> float:
-    """Read a duration: a number of seconds, or text such as `500ms`, `30s`, `5m`, `1h`, `7d`."""
-    match = _DURATION.fullmatch(str(value).strip()) if not isinstance(value, bool) else None
-    if match is None:
-        raise ValueError("a duration such as 500ms, 30s, 5m or 1h")
-    return float(match.group(1)) * _SECONDS_PER[match.group(2) or "s"]
-
-
-def _positive_seconds(value: object) -> float:
-    seconds = parse_seconds(value)
-    if seconds <= 0:
-        raise ValueError("a duration above zero, such as 30s")
-    return seconds
-
-
-def _share(value: object) -> float:
-    text = str(value).strip()
-    try:
-        if "/" in text:
-            part, whole = text.split("/", 1)
-            share = float(part) / float(whole)
-        elif text.endswith("%"):
-            share = float(text[:-1]) / 100
-        else:
-            share = float(text)
-    except (ValueError, ZeroDivisionError):
-        share = math.nan
-    if not 0 < share <= 1:
-        raise ValueError("a share above 0 and at most 1, such as 1/4, 0.25 or 25%")
-    return share
-
-
-def _port(value: object) -> int:
-    text = str(value).strip()
-    if not text.isdigit() or not 0 < int(text) < 65536:
-        raise ValueError("a port number from 1 to 65535")
-    return int(text)
-
-
-def _count(value: object) -> int:
-    if isinstance(value, bool) or not str(value).strip().isdigit() or int(str(value)) < 1:
-        raise ValueError("a whole number from 1")
-    return int(str(value))
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str) or not value.strip():
-        given = "list" if isinstance(value, list) else "section" if isinstance(value, dict) else ""
-        raise ValueError(f"one text, not a {given}" if given else "text")
-    return value.strip()
-
-
-def _clients(value: object) -> str:
-    if value not in _CLIENTS:
-        raise ValueError(f"one of {', '.join(_CLIENTS)}")
-    return str(value)
-
-
-def _texts(value: object) -> tuple[str, ...]:
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    if isinstance(value, list) and all(isinstance(item, str) for item in cast("list[object]", value)):
-        return tuple(cast("list[str]", value))
-    raise ValueError("a list of texts")
-
-
-def _labels(value: object) -> tuple[str, ...]:
-    labels = _texts(value)
-    for label in labels:
-        if label not in names.ATTRIBUTION_LABELS:
-            raise ValueError(f"{label!r} is no label: {suggest(label, names.ATTRIBUTION_LABELS)}")
-    return tuple(label for label in names.ATTRIBUTION_LABELS if label in labels)
-
-
-def _assumptions(value: object) -> frozenset[str]:
-    chosen = frozenset(_texts(value))
-    if not chosen <= {"compute", "region"}:
-        raise ValueError("a comma-separated subset of compute, region")
-    return chosen
-
-
 Parser = Callable[[object], Any]
 
 _FILE_KEYS: Final[Mapping[str, tuple[str, Parser]]] = {
-    "enabled": ("enabled", _boolean),
-    "region": ("region", _text),
-    "flush_interval": ("flush_interval_s", _positive_seconds),
-    "compute.machine": ("compute", _text),
-    "compute.share": ("compute_share", _share),
-    "compute.idle_after": ("idle_after_s", _positive_seconds),
-    "compute.lease": ("lease", _text),
-    "egress.clients": ("egress_clients", _clients),
-    "http.free_hosts": ("http_free_hosts", _texts),
-    "ledger.path": ("ledger", _text),
-    "metrics.labels": ("labels", _labels),
-    "metrics.first_value_hold": ("first_value_hold_s", parse_seconds),
-    "metrics.prometheus_port": ("prometheus_port", _port),
-    "metrics.prometheus_host": ("prometheus_host", _text),
-    "metrics.max_values_per_label": ("max_values_per_label", _count),
-    "metrics.max_series_per_metric": ("max_series_per_metric", _count),
-    "sampling.meter_all": ("meter_all", _boolean),
-    "limits.open_roots": ("max_open_roots", _count),
-    "limits.root_quiet": ("max_root_quiet_s", _positive_seconds),
-    "limits.partial_cost_interval": ("partial_cost_interval_s", _positive_seconds),
+    "enabled": ("enabled", values.boolean),
+    "region": ("region", values.text),
+    "flush_interval": ("flush_interval_s", values.positive_seconds),
+    "compute.machine": ("compute", values.text),
+    "compute.share": ("compute_share", values.share),
+    "compute.idle_after": ("idle_after_s", values.positive_seconds),
+    "compute.lease": ("lease", values.text),
+    "compute.detect": ("detect", values.boolean),
+    "compute.cpu_request": ("cpu_request", values.cpus),
+    "compute.memory_request": ("memory_request_gib", values.gibibytes),
+    "egress.clients": ("egress_clients", values.clients),
+    "egress.proxy": ("egress_proxy", values.boolean),
+    "egress.rules": ("egress_rules", values.egress_rules),
+    "http.free_hosts": ("http_free_hosts", values.texts),
+    "http.exclude_hosts": ("http_exclude_hosts", values.texts),
+    "aws.inject_consumed_capacity": ("inject_consumed_capacity", values.boolean),
+    "aws.provisioned_tables": ("provisioned_tables", values.texts),
+    "prices_cache": ("prices_cache", values.text),
+    "ledger.path": ("ledger", values.text),
+    "metrics.labels": ("labels", values.labels),
+    "metrics.first_value_hold": ("first_value_hold_s", values.parse_seconds),
+    "metrics.prometheus_port": ("prometheus_port", values.port),
+    "metrics.prometheus_host": ("prometheus_host", values.text),
+    "metrics.max_values_per_label": ("max_values_per_label", values.count),
+    "metrics.max_series_per_metric": ("max_series_per_metric", values.count),
+    "sampling.meter_all": ("meter_all", values.boolean),
+    "limits.open_roots": ("max_open_roots", values.count),
+    "limits.root_quiet": ("max_root_quiet_s", values.positive_seconds),
+    "limits.partial_cost_interval": ("partial_cost_interval_s", values.positive_seconds),
 }
 _FILE_SECTIONS: Final = frozenset(key.split(".")[0] for key in _FILE_KEYS if "." in key)
 
 _ENVIRONMENT: Final[Mapping[str, tuple[str, Parser]]] = {
-    names.ENV_ENABLED: ("enabled", _boolean),
-    names.ENV_REGION: ("region", _text),
-    names.ENV_COMPUTE: ("compute", _text),
-    names.ENV_COMPUTE_SHARE: ("compute_share", _share),
-    names.ENV_LEDGER: ("ledger", _text),
-    names.ENV_LEASE: ("lease", _text),
-    names.ENV_FLUSH_INTERVAL: ("flush_interval_s", _positive_seconds),
-    names.ENV_FIRST_VALUE_HOLD: ("first_value_hold_s", parse_seconds),
-    names.ENV_PROMETHEUS_PORT: ("prometheus_port", _port),
-    "OTEL_EXPORTER_PROMETHEUS_HOST": ("prometheus_host", _text),
-    names.ENV_LABELS: ("labels", _labels),
-    names.ENV_ASSUME: ("assume", _assumptions),
-    names.ENV_METER_ALL: ("meter_all", _boolean),
+    names.ENV_ENABLED: ("enabled", values.boolean),
+    names.ENV_REGION: ("region", values.text),
+    names.ENV_COMPUTE: ("compute", values.text),
+    names.ENV_COMPUTE_SHARE: ("compute_share", values.share),
+    names.ENV_DETECT: ("detect", values.boolean),
+    names.ENV_CPU_REQUEST: ("cpu_request", values.cpus),
+    names.ENV_MEMORY_REQUEST: ("memory_request_gib", values.gibibytes),
+    names.ENV_EGRESS_CLIENTS: ("egress_clients", values.clients),
+    names.ENV_INJECT_CONSUMED_CAPACITY: ("inject_consumed_capacity", values.boolean),
+    names.ENV_PRICES_CACHE: ("prices_cache", values.text),
+    names.ENV_LEDGER: ("ledger", values.text),
+    names.ENV_LEASE: ("lease", values.text),
+    names.ENV_FLUSH_INTERVAL: ("flush_interval_s", values.positive_seconds),
+    names.ENV_FIRST_VALUE_HOLD: ("first_value_hold_s", values.parse_seconds),
+    names.ENV_PROMETHEUS_PORT: ("prometheus_port", values.port),
+    "OTEL_EXPORTER_PROMETHEUS_HOST": ("prometheus_host", values.text),
+    names.ENV_LABELS: ("labels", values.labels),
+    names.ENV_ASSUME: ("assume", values.assumptions),
+    names.ENV_METER_ALL: ("meter_all", values.boolean),
 }
 
 
@@ -256,29 +189,29 @@ def load_config(
         if warning not in _warned:  # once per process
             _warned.add(warning)
             _logger.warning("%s", warning)
-    values: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     origins: dict[str, tuple[str, str]] = {}
     file = _find_file(path, env)
     if file is not None:
-        values["place"] = str(file)
-        _read_file(file, values, origins)
+        settings["place"] = str(file)
+        _read_file(file, settings, origins)
     for variable, (field, parser) in _ENVIRONMENT.items():
         raw = env.get(variable, "").strip()
         if raw:
-            values[field] = _parsed(parser, raw, "environment", variable)
+            settings[field] = _parsed(parser, raw, "environment", variable)
             origins[field] = ("environment", variable)
     known = {field.name for field in fields(Config)}
     for name, value in arguments.items():
         if name not in known:
             raise ConfigError("argument", name, value, suggest(name, known))
-        values[name] = value
+        settings[name] = value
         origins[name] = ("argument", name)
-    if book is None and (values.get("compute") or values.get("region") or values.get("prices")):
+    if book is None and (settings.get("compute") or settings.get("region") or settings.get("prices")):
         from spancost.prices.book import PriceBook
 
         book = PriceBook.shipped()
-    _check_prices(values, origins, book)
-    return Config(**values)
+    _check_prices(settings, origins, book)
+    return Config(**settings)
 
 
 def unknown_variables(environ: Mapping[str, str]) -> dict[str, str]:
@@ -323,61 +256,18 @@ def _parsed(parser: Parser, value: object, place: str, key: str) -> Any:
         raise ConfigError(place, key, value, str(error)) from None
 
 
-def _read_file(file: Path, values: dict[str, Any], origins: dict[str, tuple[str, str]]) -> None:
-    import yaml
-
+def _read_file(file: Path, settings: dict[str, Any], origins: dict[str, tuple[str, str]]) -> None:
     place = str(file)
-    try:
-        text = file.read_text(encoding="utf-8")
-        _check_keys_once(yaml.compose(text, yaml.SafeLoader), place)
-        loaded: object = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark is not None else "the file"
-        problem = getattr(error, "problem", None) or "not YAML"
-        raise ConfigError(place, where, str(problem), "valid YAML") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(place, "the file", str(error), "a readable UTF-8 file") from None
-    if loaded is None:
-        return
-    if not isinstance(loaded, dict):
-        raise ConfigError(place, "the file", type(loaded).__name__, "a mapping of keys to values")
-    for key, value in _flattened(cast("dict[object, object]", loaded), place):
+    loaded = read_mapping(file)
+    for key, value in _flattened(loaded, place):
         if key == "prices":
-            values["prices"] = value
+            settings["prices"] = value
             continue
         if key not in _FILE_KEYS:
             raise ConfigError(place, key, value, "unknown key: " + suggest(key, [*_FILE_KEYS, "prices"], limit=40))
         field, parser = _FILE_KEYS[key]
-        values[field] = _parsed(parser, value, place, key)
+        settings[field] = _parsed(parser, value, place, key)
         origins[field] = (place, key)
-
-
-def _check_keys_once(root: yaml.Node | None, place: str) -> None:
-    """Refuse a key that stands twice: YAML would take the last one without a word."""
-    import yaml
-
-    seen: set[int] = set()  # an anchor may be used within itself
-    nodes: list[yaml.Node | None] = [root]
-    while nodes:
-        node = nodes.pop()
-        if id(node) in seen:
-            continue
-        seen.add(id(node))
-        if isinstance(node, yaml.SequenceNode):
-            nodes.extend(cast("list[yaml.Node]", node.value))
-        elif isinstance(node, yaml.MappingNode):
-            lines: dict[str, int] = {}
-            for key, value in cast("list[tuple[yaml.Node, yaml.Node]]", node.value):
-                nodes.append(value)
-                if not isinstance(key, yaml.ScalarNode):
-                    continue
-                name, line = str(key.value), key.start_mark.line + 1
-                if name in lines:
-                    raise ConfigError(
-                        place, f"line {line}", name, f"each key once; it is in line {lines[name]} already"
-                    )
-                lines[name] = line
 
 
 def _flattened(loaded: dict[object, object], place: str) -> list[tuple[str, object]]:
@@ -397,23 +287,23 @@ def _flattened(loaded: dict[object, object], place: str) -> list[tuple[str, obje
     return flat
 
 
-def _check_prices(values: dict[str, Any], origins: dict[str, tuple[str, str]], book: PriceBook | None) -> None:
+def _check_prices(settings: dict[str, Any], origins: dict[str, tuple[str, str]], book: PriceBook | None) -> None:
     """Check everything that depends on the price book, and read the `prices:` list."""
-    raw_prices = values.pop("prices", None)
+    raw_prices = settings.pop("prices", None)
     if book is None:
         return
-    region = cast("str", values.get("region", ""))
+    region = cast("str", settings.get("region", ""))
     if region and region not in book.regions():
         place, key = origins["region"]
         raise ConfigError(place, key, region, "no prices for this region: " + suggest(region, book.regions()))
-    compute = cast("str", values.get("compute", ""))
+    compute = cast("str", settings.get("compute", ""))
     if compute:
         from spancost.prices.compute import compute_rate
 
         place, key = origins["compute"]
         _parsed(lambda spec: compute_rate(str(spec), region or None, book), compute, place, key)
     if raw_prices is not None:
-        values["overrides"] = _overrides(raw_prices, str(values.get("place", "")), book)
+        settings["overrides"] = _overrides(raw_prices, str(settings.get("place", "")), book)
 
 
 def _missing(place: str, key: str) -> ConfigError:

@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
+from spancost.capture.aws.sizes import text_bytes
+
 _MAX_DEPTH: Final = 40
 """DynamoDB itself nests 32 levels at most."""
 _CONTAINER_BYTES: Final = 3
@@ -86,12 +88,6 @@ def _plain(value: Any, depth: int) -> int:
     if hasattr(value, "value"):  # boto3.dynamodb.types.Binary
         return _binary_bytes(value.value)
     return _number_bytes(value)  # int, Decimal
-
-
-def text_bytes(text: Any) -> int:
-    """Return the size of a text as UTF-8."""
-    text = text if isinstance(text, str) else str(text)
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 def _binary_bytes(value: Any) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from boto3.dynamodb.types import TypeSerializer
 
-from spancost.capture.dynamodb_sizes import item_bytes, value_bytes
+from spancost.capture.aws.dynamodb_items import item_bytes, value_bytes
 
 _NAME = 1  # every attribute below is called "a"
 

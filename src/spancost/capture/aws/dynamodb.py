@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, cast
 
-from spancost.capture import aws_facts
-from spancost.capture.dynamodb_sizes import item_bytes, value_bytes
+from spancost.capture.aws import facts as keys
+from spancost.capture.aws.dynamodb_items import item_bytes, value_bytes
+from spancost.capture.aws.sizes import table_name
 
 Facts = dict[str, Any]
 Params = Mapping[str, Any]
 
-_KEYS: Final = "aws.dynamodb.keys"
+_ASKED: Final = "aws.dynamodb.keys"
 _TABLES: Final = "aws.dynamodb.tables"
 _WHOLE_ITEM: Final = "aws.dynamodb.whole_item"
 """Facts that pass from the request to the response only."""
@@ -24,7 +25,7 @@ def request(facts: Facts, operation: str, params: Params) -> None:
     """Note the sizes that the parameters show."""
     table = params.get("TableName")
     if isinstance(table, str):
-        facts[aws_facts.RESOURCE] = table_name(table)
+        facts[keys.RESOURCE] = table_name(table)
     note = _REQUESTS.get(operation)
     if note is not None:
         note(facts, params)
@@ -39,56 +40,58 @@ def response(facts: Facts, operation: str, result: Params) -> None:
         for entry in entries:
             name = table_name(entry.get("TableName", ""))
             units[name] = units.get(name, 0.0) + entry.get("CapacityUnits", 0.0)
-        facts[aws_facts.CAPACITY] = units
+        facts[keys.CAPACITY] = units
         return
     note = _RESPONSES.get(operation)
     if note is not None:
         note(facts, result)
 
 
-def refused_condition(facts: Facts, result: Params) -> None:
-    """A write whose condition fails is billed by the item that stands, which only `Item` can show."""
-    facts.pop(aws_facts.ASSUMED, None)
-    facts.pop(aws_facts.ITEM_BYTES, None)
+def refused(facts: Facts, operation: str, result: Params) -> None:
+    """Note what a refused call is billed by: a write whose condition fails, by the item that stands."""
+    if facts.get(keys.ERROR_CODE) != "ConditionalCheckFailedException":
+        return
+    facts.pop(keys.ASSUMED, None)
+    facts.pop(keys.ITEM_BYTES, None)
     item = result.get("Item")
     if item:
-        facts[aws_facts.ITEM_BYTES] = {facts.get(aws_facts.RESOURCE): [item_bytes(item)]}
+        facts[keys.ITEM_BYTES] = {facts.get(keys.RESOURCE): [item_bytes(item)]}
 
 
 # --- requests -----------------------------------------------------------------------------------
 
 
 def _put(facts: Facts, params: Params) -> None:
-    facts[aws_facts.ITEM_BYTES] = {facts.get(aws_facts.RESOURCE): [item_bytes(params["Item"])]}
+    facts[keys.ITEM_BYTES] = {facts.get(keys.RESOURCE): [item_bytes(params["Item"])]}
 
 
 def _update(facts: Facts, params: Params) -> None:
-    facts[aws_facts.ITEM_BYTES] = {facts.get(aws_facts.RESOURCE): [_update_bytes(params)]}
-    facts[aws_facts.ASSUMED] = "size:update"
+    facts[keys.ITEM_BYTES] = {facts.get(keys.RESOURCE): [_update_bytes(params)]}
+    facts[keys.ASSUMED] = "size:update"
     facts[_WHOLE_ITEM] = params.get("ReturnValues") in ("ALL_NEW", "ALL_OLD")
 
 
 def _read(facts: Facts, params: Params) -> None:
-    facts[aws_facts.CONSISTENT] = frozenset((facts.get(aws_facts.RESOURCE),) if params.get("ConsistentRead") else ())
+    facts[keys.CONSISTENT] = frozenset((facts.get(keys.RESOURCE),) if params.get("ConsistentRead") else ())
     if params.get("ProjectionExpression") or params.get("AttributesToGet"):
-        facts[aws_facts.ASSUMED] = "size:projection"
+        facts[keys.ASSUMED] = "size:projection"
 
 
 def _batch_get(facts: Facts, params: Params) -> None:
     requests: Mapping[str, Params] = params["RequestItems"]
-    facts[aws_facts.CONSISTENT] = frozenset(
+    facts[keys.CONSISTENT] = frozenset(
         table_name(name) for name, entry in requests.items() if entry.get("ConsistentRead")
     )
-    facts[_KEYS] = {table_name(name): len(entry["Keys"]) for name, entry in requests.items()}
+    facts[_ASKED] = {table_name(name): len(entry["Keys"]) for name, entry in requests.items()}
     if any(entry.get("ProjectionExpression") or entry.get("AttributesToGet") for entry in requests.values()):
-        facts[aws_facts.ASSUMED] = "size:projection"
+        facts[keys.ASSUMED] = "size:projection"
 
 
 def _batch_write(facts: Facts, params: Params) -> None:
     requests: Mapping[str, Iterable[Params]] = params["RequestItems"]
-    facts[aws_facts.ITEM_BYTES] = _batch_bytes(requests)
+    facts[keys.ITEM_BYTES] = _batch_bytes(requests)
     if any("DeleteRequest" in write for writes in requests.values() for write in writes):
-        facts[aws_facts.ASSUMED] = "size:deletes_1_unit"
+        facts[keys.ASSUMED] = "size:deletes_1_unit"
 
 
 def _transact_write(facts: Facts, params: Params) -> None:
@@ -100,9 +103,9 @@ def _transact_write(facts: Facts, params: Params) -> None:
             size = item_bytes(write["Item"])
         else:
             size = _update_bytes(write) if kind == "Update" else 0
-            facts[aws_facts.ASSUMED] = "size:updates_and_deletes"
+            facts[keys.ASSUMED] = "size:updates_and_deletes"
         sizes.setdefault(table_name(write["TableName"]), []).append(size)
-    facts[aws_facts.ITEM_BYTES] = sizes
+    facts[keys.ITEM_BYTES] = sizes
 
 
 def _transact_get(facts: Facts, params: Params) -> None:
@@ -123,13 +126,13 @@ def _transact_statements(facts: Facts, params: Params) -> None:
 
 def _statements(facts: Facts, statements: Iterable[str]) -> None:
     verbs = [statement.split(None, 1)[0].upper() for statement in statements]
-    facts[aws_facts.ITEM_BYTES] = {"": [0] * len(verbs)}
-    facts[aws_facts.ASSUMED] = "size:1_unit"
+    facts[keys.ITEM_BYTES] = {"": [0] * len(verbs)}
+    facts[keys.ASSUMED] = "size:1_unit"
     if set(verbs) == {"SELECT"}:
-        facts[aws_facts.WRITES] = False
-        facts[aws_facts.CONSISTENT] = frozenset()
+        facts[keys.WRITES] = False
+        facts[keys.CONSISTENT] = frozenset()
     elif set(verbs) <= {"INSERT", "UPDATE", "DELETE", "EXISTS"}:
-        facts[aws_facts.WRITES] = True
+        facts[keys.WRITES] = True
 
 
 # --- responses ----------------------------------------------------------------------------------
@@ -140,44 +143,44 @@ def _written(facts: Facts, result: Params) -> None:
     attributes = result.get("Attributes")
     if not attributes:
         return
-    table = facts.get(aws_facts.RESOURCE)
-    known = facts.get(aws_facts.ITEM_BYTES, {}).get(table, [0])[0]
-    facts[aws_facts.ITEM_BYTES] = {table: [max(known, item_bytes(attributes))]}
+    table = facts.get(keys.RESOURCE)
+    known = facts.get(keys.ITEM_BYTES, {}).get(table, [0])[0]
+    facts[keys.ITEM_BYTES] = {table: [max(known, item_bytes(attributes))]}
     if facts.get(_WHOLE_ITEM):
-        facts.pop(aws_facts.ASSUMED, None)
+        facts.pop(keys.ASSUMED, None)
 
 
 def _got(facts: Facts, result: Params) -> None:
     item = result.get("Item")
-    facts[aws_facts.ITEM_BYTES] = {facts.get(aws_facts.RESOURCE): [item_bytes(item) if item else 0]}
+    facts[keys.ITEM_BYTES] = {facts.get(keys.RESOURCE): [item_bytes(item) if item else 0]}
 
 
 def _page(facts: Facts, result: Params) -> None:
     """Query and Scan are billed by what they looked at, of which filters hide a part."""
-    table = facts.get(aws_facts.RESOURCE)
+    table = facts.get(keys.RESOURCE)
     items = result.get("Items")
     count, scanned = result.get("Count", 0), result.get("ScannedCount", 0)
     if items:
         size = sum(map(item_bytes, items))
         if scanned > count > 0:
             size = size * scanned // count
-            facts[aws_facts.ASSUMED] = "size:average_item"
-        facts[aws_facts.ITEM_BYTES] = {table: [size]}
+            facts[keys.ASSUMED] = "size:average_item"
+        facts[keys.ITEM_BYTES] = {table: [size]}
     elif scanned == 0:
-        facts[aws_facts.ITEM_BYTES] = {table: [0]}
+        facts[keys.ITEM_BYTES] = {table: [0]}
 
 
 def _batch_got(facts: Facts, result: Params) -> None:
     unprocessed: Mapping[str, Params] = result.get("UnprocessedKeys") or {}
     responses: Mapping[str, Iterable[Params]] = result.get("Responses") or {}
-    keys: dict[str, int] = facts.pop(_KEYS, {})
+    counts: dict[str, int] = facts.pop(_ASKED, {})
     sizes = {table_name(name): [item_bytes(item) for item in items] for name, items in responses.items()}
     for name, entry in unprocessed.items():
-        keys[table_name(name)] = keys.get(table_name(name), 0) - len(entry["Keys"])
-    for name, asked in keys.items():
+        counts[table_name(name)] = counts.get(table_name(name), 0) - len(entry["Keys"])
+    for name, asked in counts.items():
         found = sizes.setdefault(name, [])
         found.extend([0] * (asked - len(found)))  # a key without an item is read all the same
-    facts[aws_facts.ITEM_BYTES] = {name: found for name, found in sizes.items() if found}
+    facts[keys.ITEM_BYTES] = {name: found for name, found in sizes.items() if found}
 
 
 def _batch_written(facts: Facts, result: Params) -> None:
@@ -185,21 +188,21 @@ def _batch_written(facts: Facts, result: Params) -> None:
     unprocessed: Mapping[str, Iterable[Params]] = result.get("UnprocessedItems") or {}
     for name, sizes in _batch_bytes(unprocessed).items():
         for size in sizes:
-            facts[aws_facts.ITEM_BYTES][name].remove(size)
+            facts[keys.ITEM_BYTES][name].remove(size)
 
 
 def _transact_got(facts: Facts, result: Params) -> None:
     sizes: dict[str, list[int]] = {}
     for name, entry in zip(facts[_TABLES], result.get("Responses", ()), strict=True):
         sizes.setdefault(name, []).append(item_bytes(entry.get("Item") or {}))
-    facts[aws_facts.ITEM_BYTES] = sizes
+    facts[keys.ITEM_BYTES] = sizes
 
 
 def _statement_done(facts: Facts, result: Params) -> None:
     items = result.get("Items")
-    if items and facts.get(aws_facts.WRITES) is False:
-        facts[aws_facts.ITEM_BYTES] = {"": [sum(map(item_bytes, items))]}
-        facts.pop(aws_facts.ASSUMED, None)
+    if items and facts.get(keys.WRITES) is False:
+        facts[keys.ITEM_BYTES] = {"": [sum(map(item_bytes, items))]}
+        facts.pop(keys.ASSUMED, None)
 
 
 # --- shared -------------------------------------------------------------------------------------
@@ -216,11 +219,6 @@ def _update_bytes(params: Params) -> int:
     """Key plus new values: the least that the item is after the update."""
     values: Params = params.get("ExpressionAttributeValues") or {}
     return item_bytes(params["Key"]) + sum(map(value_bytes, values.values()))
-
-
-def table_name(name: str) -> str:
-    """Return the table's name where its ARN may stand: `arn:aws:dynamodb:us-east-1:123456789012:table/t`."""
-    return name.rsplit(":table/", 1)[-1] if name.startswith("arn:") else name
 
 
 _Note = Callable[[Facts, Params], None]

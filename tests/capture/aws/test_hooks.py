@@ -22,7 +22,7 @@ from opentelemetry.instrumentation.botocore import BotocoreInstrumentor
 from opentelemetry.instrumentation.threading import ThreadingInstrumentor
 from opentelemetry.sdk.trace import Span, SpanProcessor, TracerProvider
 
-from spancost.capture import botocore as hooks
+from spancost.capture import aws as hooks
 from spancost.capture import facts as capture_facts
 from spancost.charge import CLIENT, Charge, SpanView
 from spancost.meters.aws import AwsMeter

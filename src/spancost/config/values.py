@@ -1,0 +1,172 @@
+"""Values of settings: each function reads one kind, and raises ValueError(what is accepted)."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Final, cast
+
+from spancost import names
+from spancost.errors import suggest
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|min|h|d)?")
+_SECONDS_PER: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]i?|k)?B?")
+_BYTES_PER: Final = {
+    None: 1, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40,
+}  # fmt: skip
+_TRUE: Final = frozenset({"true", "1", "yes", "on"})
+_FALSE: Final = frozenset({"false", "0", "no", "off"})
+_CLIENTS: Final = ("auto", "internet", "private", "cdn")
+
+
+@dataclass(frozen=True, slots=True)
+class EgressRule:
+    """Who receives the responses of some routes of some services."""
+
+    clients: str
+    """`auto`, `internet`, `private` or `cdn`."""
+    service: str = "*"
+    """Glob of `service.name`."""
+    route: str = "*"
+    """Glob of `http.route`."""
+
+
+def boolean(value: object) -> bool:
+    """Read a yes or no."""
+    text = str(value).strip().lower()
+    if text in _TRUE:
+        return True
+    if text in _FALSE:
+        return False
+    raise ValueError("true or false")
+
+
+def parse_seconds(value: object) -> float:
+    """Read a duration: a number of seconds, or text such as `500ms`, `30s`, `5m`, `1h`, `7d`."""
+    match = _DURATION.fullmatch(str(value).strip()) if not isinstance(value, bool) else None
+    if match is None:
+        raise ValueError("a duration such as 500ms, 30s, 5m or 1h")
+    return float(match.group(1)) * _SECONDS_PER[match.group(2) or "s"]
+
+
+def positive_seconds(value: object) -> float:
+    """Read a duration above zero, in seconds."""
+    seconds = parse_seconds(value)
+    if seconds <= 0:
+        raise ValueError("a duration above zero, such as 30s")
+    return seconds
+
+
+def share(value: object) -> float:
+    """Read a share such as `1/4`, `25%` or `0.25`."""
+    text = str(value).strip()
+    try:
+        if "/" in text:
+            part, whole = text.split("/", 1)
+            share = float(part) / float(whole)
+        elif text.endswith("%"):
+            share = float(text[:-1]) / 100
+        else:
+            share = float(text)
+    except (ValueError, ZeroDivisionError):
+        share = math.nan
+    if not 0 < share <= 1:
+        raise ValueError("a share above 0 and at most 1, such as 1/4, 0.25 or 25%")
+    return share
+
+
+def port(value: object) -> int:
+    """Read a TCP port."""
+    text = str(value).strip()
+    if not text.isdigit() or not 0 < int(text) < 65536:
+        raise ValueError("a port number from 1 to 65535")
+    return int(text)
+
+
+def count(value: object) -> int:
+    """Read a whole number from 1."""
+    if isinstance(value, bool) or not str(value).strip().isdigit() or int(str(value)) < 1:
+        raise ValueError("a whole number from 1")
+    return int(str(value))
+
+
+def text(value: object) -> str:
+    """Read one text."""
+    if not isinstance(value, str) or not value.strip():
+        given = "list" if isinstance(value, list) else "section" if isinstance(value, dict) else ""
+        raise ValueError(f"one text, not a {given}" if given else "text")
+    return value.strip()
+
+
+def clients(value: object) -> str:
+    """Read who receives responses."""
+    if value not in _CLIENTS:
+        raise ValueError(f"one of {', '.join(_CLIENTS)}")
+    return str(value)
+
+
+def egress_rules(value: object) -> tuple[EgressRule, ...]:
+    """Read the list of rules about who receives responses."""
+    accepted = (
+        "a list of rules, each with clients and service or route, such as {route: '/internal/*', clients: private}"
+    )
+    if not isinstance(value, list):
+        raise ValueError(accepted)  # noqa: TRY004
+    rules: list[EgressRule] = []
+    for entry in cast("list[object]", value):
+        if not isinstance(entry, dict):
+            raise ValueError(accepted)  # noqa: TRY004
+        given = {str(key): item for key, item in cast("dict[object, object]", entry).items()}
+        if not {"clients"} < given.keys() <= {"clients", "service", "route"}:
+            raise ValueError(accepted)
+        rules.append(EgressRule(clients(given.pop("clients")), **{key: text(item) for key, item in given.items()}))
+    return tuple(rules)
+
+
+def cpus(value: object) -> float:
+    """Read a number of vCPUs, as Kubernetes writes it too."""
+    text = str(value).strip()
+    try:
+        cpus = float(text[:-1]) / 1000 if text.endswith("m") else float(text)
+    except ValueError:
+        cpus = math.nan
+    if isinstance(value, bool) or not 0 < cpus < math.inf:
+        raise ValueError("a number of vCPUs above 0, such as 0.5 or 500m")
+    return cpus
+
+
+def gibibytes(value: object) -> float:
+    """Read a quantity of memory as Kubernetes writes it; a plain number is bytes, as the Downward API gives it."""
+    match = _MEMORY.fullmatch(str(value).strip())
+    size = 0.0 if match is None or isinstance(value, bool) else float(match[1]) * _BYTES_PER[match[2]]
+    if size <= 0:
+        raise ValueError("an amount of memory, such as 512Mi, 2Gi or a number of bytes")
+    return size / 2**30
+
+
+def texts(value: object) -> tuple[str, ...]:
+    """Read a list of texts, or one text with commas."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    if isinstance(value, list) and all(isinstance(item, str) for item in cast("list[object]", value)):
+        return tuple(cast("list[str]", value))
+    raise ValueError("a list of texts")
+
+
+def labels(value: object) -> tuple[str, ...]:
+    """Read which attribution labels are kept."""
+    labels = texts(value)
+    for label in labels:
+        if label not in names.ATTRIBUTION_LABELS:
+            raise ValueError(f"{label!r} is no label: {suggest(label, names.ATTRIBUTION_LABELS)}")
+    return tuple(label for label in names.ATTRIBUTION_LABELS if label in labels)
+
+
+def assumptions(value: object) -> frozenset[str]:
+    """Read what `spancost run` may assume."""
+    chosen = frozenset(texts(value))
+    if not chosen <= {"compute", "region"}:
+        raise ValueError("a comma-separated subset of compute, region")
+    return chosen
