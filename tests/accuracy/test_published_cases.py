@@ -97,18 +97,22 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
 
 def _client(service: str) -> Any:
-    make: Any = boto3.client
-    return make(service)
+    aws: Any = boto3  # its stubs name every service there is
+    return aws.client(service)
 
 
 def _item(key: str, size: int) -> dict[str, Any]:
     return {"id": {"S": key}, "body": {"S": "x" * size}}
 
 
+def _drop_capacity(parsed: dict[str, Any], **_: object) -> None:
+    parsed.pop("ConsumedCapacity", None)
+
+
 def _batch_of_25() -> None:
     client = _client("dynamodb")
     # moto reports one unit of capacity that nobody asked for; the service reports none.
-    client.meta.events.register("after-call.dynamodb", lambda parsed, **_: parsed.pop("ConsumedCapacity", None))
+    client.meta.events.register("after-call.dynamodb", _drop_capacity)
     items = [{"PutRequest": {"Item": _item(str(number), 100)}} for number in range(25)]
     client.batch_write_item(RequestItems={"orders": items})
 
