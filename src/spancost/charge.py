@@ -100,6 +100,12 @@ def changed_line(line: PriceLine, **changes: str) -> PriceLine:
     return price_line(**{**fields, **changes})
 
 
+def described(line: PriceLine) -> dict[str, str]:
+    """Return the span attributes that say how a line is priced (status, source, basis, reason), without empty ones."""
+    said = {names.STATUS: line.status, names.SOURCE: line.source, names.BASIS: line.basis, names.REASON: line.reason}
+    return {name: value for name, value in said.items() if value}
+
+
 class Charge(NamedTuple):
     """One quantity of one price line."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from opentelemetry.context import Context, get_current
 from opentelemetry.sdk.trace import SpanProcessor
@@ -13,7 +13,7 @@ from opentelemetry.trace import INVALID_SPAN, StatusCode, set_span_in_context
 from spancost import names
 from spancost.attribution import ATTRIBUTION_KEY
 from spancost.capture.facts import NODE_ATTRIBUTE
-from spancost.charge import LLM_SPAN, Charge
+from spancost.charge import LLM_SPAN, Charge, PriceLine, described
 from spancost.journal import COMPUTE_SECONDS, Ended, Late
 from spancost.measuring import measure, measure_held, measure_llm
 from spancost.nodes import LocalRoot, SpanNode
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 _MINUTE_NS: Final = 60_000_000_000
 _MAX_TRAIL: Final = 1000
+_MAX_SAID: Final = 8192
 _ENDED: Final[Sequence[Charge]] = ()
 _SPAN_KEY: Final = next(iter(set_span_in_context(INVALID_SPAN, Context())))
 """Key of the current span in a context. `get_current_span` would look it up with three calls and a type test more."""
@@ -338,26 +339,18 @@ class CostSpanProcessor(SpanProcessor):
     ) -> None:
         """Add direct cost, status and source to the attributes of an ending span."""
         worst, _, spent, _ = charges[0]
-        for charge in charges[1:]:
-            spent += charge.usd
-            if _RANK[charge.line.status] > _RANK[worst.status]:
-                worst = charge.line
-        is_priced = worst.status in (names.PRICED, names.ESTIMATED)
-        if has_rate or is_priced or worst.status != names.UNPRICED:
-            values[names.DIRECT_USD] = node.direct_usd
-        values[names.STATUS] = worst.status
-        if worst.source:
-            values[names.SOURCE] = worst.source
-        if worst.basis:
-            values[names.BASIS] = worst.basis
-        if worst.reason:
-            values[names.REASON] = worst.reason
-        if is_priced:
-            component = worst.component
-            if component == names.LLM:
-                values[names.GEN_AI_USAGE_COST] = spent
-            if component not in (names.EGRESS, names.COMPUTE):
-                values[names.OPERATION_COST] = spent
+        if len(charges) > 1:
+            for charge in charges[1:]:
+                spent += charge.usd
+                line = charge.line
+                if line.status is not worst.status and _RANK[line.status] > _RANK[worst.status]:
+                    worst = line
+        said = _said.get(worst) or _say(worst)
+        if has_rate or said.is_known:
+            values[_DIRECT_USD] = node.direct_usd
+        values.update(said.attributes)
+        for name in said.costs:
+            values[name] = spent
         tags = node.tags
         if tags is not None:
             _write_tags(values, attributes, tags)
@@ -417,6 +410,33 @@ class CostSpanProcessor(SpanProcessor):
         except Exception:
             self._engine.errors.caught("flush")
             return False
+
+
+class _Said(NamedTuple):
+    """What a price line says on a span."""
+
+    attributes: dict[str, Any]
+    """Status, source, basis and reason, where there are any."""
+    costs: tuple[str, ...]
+    """Names under which other tools look for the cost."""
+    is_known: bool
+    """The direct cost is known, if only to be nothing."""
+
+
+_said: dict[PriceLine, _Said] = {}
+
+
+def _say(line: PriceLine) -> _Said:
+    is_priced = line.status in (names.PRICED, names.ESTIMATED)
+    costs: list[str] = []
+    if is_priced and line.component == names.LLM:
+        costs.append(names.GEN_AI_USAGE_COST)
+    if is_priced and line.component not in (names.EGRESS, names.COMPUTE):
+        costs.append(names.OPERATION_COST)
+    if len(_said) >= _MAX_SAID:
+        _said.clear()
+    said = _said[line] = _Said(described(line), tuple(costs), line.status != names.UNPRICED)
+    return said
 
 
 def _write_tags(values: dict[str, Any], attributes: Mapping[str, Any], tags: Tags) -> None:

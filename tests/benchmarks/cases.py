@@ -38,6 +38,8 @@ class Case:
     patch: Patch | None = None
     needs: tuple[str, ...] = ()
     """Modules without which it is left out."""
+    base: Callable[[Side], Run] | None = None
+    """What the other side does, priced too; None: the same as `make`, on the plain SDK."""
 
 
 def _empty_span(side: Side) -> Run:
@@ -110,17 +112,28 @@ _PUT_DONE = {"ConsumedCapacity": {"TableName": "orders", "CapacityUnits": 1.0}}
 
 
 def _botocore_span(side: Side) -> Run:
-    priced = side.engine is not None
+    return _aws_spans(side, _AWS, hooks=side.engine is not None)
 
+
+def _aws_span_with_hooks(side: Side) -> Run:
+    return _aws_spans(side, _AWS, hooks=True)
+
+
+def _aws_span_unpriced(side: Side) -> Run:
+    """The same span, of a system that nobody prices; the hooks note the same facts."""
+    return _aws_spans(side, {**_AWS, "rpc.system": "grpc"}, hooks=True)
+
+
+def _aws_spans(side: Side, attributes: Mapping[str, Any], *, hooks: bool) -> Run:
     def run(count: int) -> None:
         start = side.tracer.start_as_current_span
         with start("request"):
             for _ in range(count):
-                with start("DynamoDB.PutItem", kind=SpanKind.CLIENT, attributes=_AWS) as span:
-                    if priced:
+                with start("DynamoDB.PutItem", kind=SpanKind.CLIENT, attributes=attributes) as span:
+                    if hooks:
                         botocore_hooks.request_hook(span, "dynamodb", "PutItem", _PUT)
                     span.set_attribute("http.status_code", 200)
-                    if priced:
+                    if hooks:
                         botocore_hooks.response_hook(span, "dynamodb", "PutItem", _PUT_DONE)
 
     return run
@@ -143,12 +156,22 @@ _LLM_DONE = {
 
 
 def _llm_span(side: Side) -> Run:
+    return _llm_spans(side, _LLM, _LLM_DONE)
+
+
+def _llm_span_unpriced(side: Side) -> Run:
+    """The same span, with attributes that mean nothing to anybody."""
+    asked, done = ({f"x_{key}": value for key, value in attributes.items()} for attributes in (_LLM, _LLM_DONE))
+    return _llm_spans(side, asked, done)
+
+
+def _llm_spans(side: Side, asked: Mapping[str, Any], done: Mapping[str, Any]) -> Run:
     def run(count: int) -> None:
         start = side.tracer.start_as_current_span
         with start("request"):
             for _ in range(count):
-                with start("chat gpt-5-mini", kind=SpanKind.CLIENT, attributes=_LLM) as span:
-                    span.set_attributes(_LLM_DONE)
+                with start("chat gpt-5-mini", kind=SpanKind.CLIENT, attributes=asked) as span:
+                    span.set_attributes(done)
 
     return run
 
@@ -250,6 +273,15 @@ CASES = (
     Case("server_client_pair", _server_client_pair, 200, {names.EGRESS: 1, names.HTTP: 1}),
     Case("botocore_span", _botocore_span, 300, {names.AWS: 1}),
     Case("llm_span", _llm_span, 300, {names.LLM: 1}, scope="opentelemetry.instrumentation.genai.openai"),
+    Case("aws_over_unpriced", _aws_span_with_hooks, 300, {names.AWS: 1}, base=_aws_span_unpriced),
+    Case(
+        "llm_over_unpriced",
+        _llm_span,
+        300,
+        {names.LLM: 1},
+        scope="opentelemetry.instrumentation.genai.openai",
+        base=_llm_span_unpriced,
+    ),
     Case(
         "flask_request",
         _flask_request,

@@ -28,7 +28,7 @@ class Result(NamedTuple):
 
     benchmark: str
     ratio: float
-    """Median over rounds of time with spancost / time without."""
+    """Median over rounds of time with spancost / time without; in `..._over_unpriced`, both sides have it."""
     base_ns: float
     with_ns: float
     min: float
@@ -41,9 +41,12 @@ class _Timed:
 
     def __init__(self, case: Case) -> None:
         self.case = case
-        self.base = Side(None, case.scope)
+        self.base = Side(None if case.base is None else case.config, case.scope)
         self.priced = Side(case.config, case.scope, case.patch)
-        self.runs: dict[Side, Run] = {side: case.make(side) for side in (self.base, self.priced)}
+        self.runs: dict[Side, Run] = {
+            self.base: (case.base or case.make)(self.base),
+            self.priced: case.make(self.priced),
+        }
         self.taken_ns: dict[Side, list[float]] = {self.base: [], self.priced: []}
 
     def check(self) -> None:
