@@ -13,7 +13,7 @@ help:
 	@echo "make test       lint, types and all tests (under 10 minutes)"
 	@echo "make bench      span path against the plain SDK, as ratios"
 	@echo "make sdk-lanes  the span path's tests on the oldest and the newest OpenTelemetry SDK"
-	@echo "make prices     write data/book.json again after a change of the YAML price files"
+	@echo "make prices     write data/book.json and docs/prices.md again after a change of the YAML price files"
 	@echo "make clean      remove .venv and caches"
 
 $(STAMP): pyproject.toml Makefile
@@ -28,12 +28,14 @@ demo: $(STAMP)
 	$(BIN)/python -m examples.shop
 
 test: $(STAMP) lint types
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not e2e"
+	$(BIN)/python -m pytest -m e2e
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m spancost.prices.build --check
+	$(BIN)/python -m spancost.prices.docs --check
 
 types: $(STAMP)
 	$(BIN)/pyright --pythonpath $(BIN)/python
@@ -63,6 +65,7 @@ bench: $(STAMP)
 
 prices: $(STAMP)
 	$(BIN)/python -m spancost.prices.build
+	$(BIN)/python -m spancost.prices.docs
 
 clean:
 	rm -rf $(VENV) $(LANES) .build .pytest_cache .ruff_cache .hypothesis

@@ -20,6 +20,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith(("SPANCOST_", "OTEL_")) or name.lower() == "prometheus_multiproc_dir":
             monkeypatch.delenv(name)
     monkeypatch.setenv("SPANCOST_LEASE", "off")
+    monkeypatch.setenv("SPANCOST_DETECT", "off")
 
 
 def _collectors() -> set[Any]:

@@ -4,7 +4,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from spancost.client_address import is_private_address
+from spancost.client_address import is_private_address, privacy_of
 
 
 @pytest.mark.parametrize("address", ["8.8.8.8", "2001:4860:4860::8888", "::ffff:8.8.8.8", "172.32.0.1", "100.128.0.1"])
@@ -51,3 +51,22 @@ def test_the_short_way_for_usual_addresses_agrees_with_ipaddress(rest: str) -> N
 @pytest.mark.parametrize("address", ["8.8.8.08", "8.8.8", "8.8.8.8.8", "8.8.8.256", "8.8.8.8\n", " 8.8.8.8", "٨.8.8.8"])
 def test_what_only_looks_like_an_address_counts_as_private(address: str) -> None:
     assert is_private_address(address)
+
+
+@pytest.mark.parametrize(
+    ("peer", "expected"),
+    [
+        ("8.8.8.8", False),
+        ("2001:4860:4860::8888", False),
+        ("10.0.0.1", True),
+        ("::1", True),
+        ("localhost", True),
+        ("testclient", None),
+        ("unix:/run/app.sock", None),
+        ("", None),
+        (None, None),
+        (7, None),
+    ],
+)
+def test_peer_without_an_address_is_neither_private_nor_public(peer: object, expected: bool | None) -> None:
+    assert privacy_of(peer) is expected

@@ -10,6 +10,7 @@ import pytest
 from spancost.config import Config, config_warnings, load_config, unknown_variables
 from spancost.config.values import parse_seconds
 from spancost.errors import ConfigError
+from spancost.prices.book import PriceBook, Rate
 
 _FULL = """
 enabled: true
@@ -47,7 +48,7 @@ def test_without_file_and_environment_everything_has_its_default(
 def test_every_key_of_the_file_is_read(tmp_path: Path) -> None:
     path = _file(tmp_path, _FULL)
     config = load_config(path, environ={})
-    assert config.overrides[0].usd == Decimal("0.0000005")
+    assert config.own.overrides[0].usd == Decimal("0.0000005")
     assert (config.compute, config.compute_share, config.idle_after_s) == ("aws:m6i.large", 0.25, 60.0)
     assert config.labels == ("feature", "team")
     assert (config.max_open_roots, config.max_root_quiet_s, config.partial_cost_interval_s) == (100, 600.0, 5.0)
@@ -142,6 +143,11 @@ _WRONG_FILES = {
         r"line 3: 'share' is not accepted: each key once; it is in line 2 already",
     ),
     "list for a text": ("region: [eu-west-1]", r"region: \['eu-west-1'\] is not accepted: one text, not a list"),
+    "day that is in no calendar": (
+        "prices: [{price: aws.sqs.fifo, usd: 1, unit: request, valid_from: 2026-02-30}]",
+        r"the file: 'day is out of range for month' is not accepted: days of the calendar",
+    ),
+    "levels without end": ("region: " + "[" * 5000, r"the file: 'too deep' is not accepted"),
     "not a mapping": ("- region", r"the file: 'list' is not accepted: a mapping of keys to values"),
 }
 
@@ -224,4 +230,63 @@ def test_a_file_with_the_other_ending_is_told(
 
 def test_an_anchor_may_be_used_twice(tmp_path: Path) -> None:
     path = _file(tmp_path, "prices:\n  - &a {price: aws.dynamodb.on_demand.write, usd: 1, unit: WRU}\n  - *a\n")
-    assert len(load_config(path, environ={}).overrides) == 2
+    assert len(load_config(path, environ={}).own.overrides) == 2
+
+
+# --- own prices ---------------------------------------------------------------------------------
+
+_OWN = "prices: [{price: aws.sqs.fifo, usd: 0.0000004, unit: request}]\ndiscounts: [{name: edp, percent: 5}]\n"
+_REVIEWED = (
+    "prices: [{price: aws.sqs.fifo, usd: 0.0000003, unit: request}]\n"
+    "currency: {code: EUR, per_usd: 0.9, date: 2026-11-20}\n"
+)
+
+
+def test_a_prices_file_is_found_beside_the_file_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "prices.yaml").write_text(_REVIEWED)
+    config = load_config(_file(tmp_path, "prices_file: prices.yaml\n"), environ={})
+    assert [override.usd for override in config.own.overrides] == [Decimal("0.0000003")]
+    assert config.own.currency is not None
+    assert config.own.place == str(tmp_path / "prices.yaml")
+
+
+def test_the_environment_names_another_prices_file_and_the_entries_of_spancost_yaml_stay(tmp_path: Path) -> None:
+    (tmp_path / "prices.yaml").write_text(_REVIEWED)
+    reviewed = tmp_path / "reviewed.yaml"
+    reviewed.write_text(_REVIEWED)
+    path = _file(tmp_path, "prices_file: prices.yaml\n" + _OWN)
+    config = load_config(path, environ={"SPANCOST_PRICES": str(reviewed)})
+    assert [override.place for override in config.own.overrides] == [str(path), str(reviewed)]
+    assert [discount.name for discount in config.own.discounts] == ["edp"]
+    rate = config.own.onto(PriceBook.shipped()).price("aws.sqs.fifo", "us-east-1", 1_790_000_000 * 10**9)
+    assert isinstance(rate, Rate)
+    assert rate.usd == 3e-7
+
+
+def test_a_prices_file_alone_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("p.yaml").write_text(_REVIEWED)
+    assert len(load_config(environ={"SPANCOST_PRICES": "p.yaml"}).own.overrides) == 1
+
+
+def test_a_missing_prices_file_is_told_with_the_setting_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"environment: SPANCOST_PRICES: '/none\.yaml' is not accepted: the path of"):
+        load_config(environ={"SPANCOST_PRICES": "/none.yaml"})
+    path = _file(tmp_path, "prices_file: none.yaml\n")
+    with pytest.raises(ConfigError, match=r"spancost\.yaml: prices_file: .*none\.yaml' is not accepted"):
+        load_config(path, environ={})
+
+
+def test_a_mistake_in_a_prices_file_names_that_file(tmp_path: Path) -> None:
+    (tmp_path / "prices.yaml").write_text("region: eu-west-1\n")
+    with pytest.raises(ConfigError, match=r"prices\.yaml: region: 'eu-west-1' is not accepted: unknown key"):
+        load_config(_file(tmp_path, "prices_file: prices.yaml\n"), environ={})
+
+
+def test_models_discounts_and_rules_may_stand_in_spancost_yaml(tmp_path: Path) -> None:
+    content = """
+models: [{model: prod-chat, same_as: openai/gpt-4o}]
+http_rules: [{host: api.example.com, path: /v1/*, provider: example, operation: call, usd: 0.002, unit: request}]
+"""
+    own = load_config(_file(tmp_path, content), environ={}).own
+    assert (own.models[0].model, own.http_rules[0].host) == ("prod-chat", "api.example.com")

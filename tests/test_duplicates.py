@@ -9,10 +9,10 @@ from opentelemetry.sdk.trace import Span
 from opentelemetry.trace import SpanKind, StatusCode
 
 from spancost import names
-from spancost.duplicates import settled
 from spancost.meters.llm import LlmUsage
 from spancost.nodes import HeldUsage
 from spancost.prices.tokens import TokenCounts
+from spancost.same_call import settled
 from spancost.testing import World, priced_provider
 from tests.spans import SMS_USD, chat, chat_usd, put_item, sms, start
 

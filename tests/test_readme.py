@@ -98,7 +98,7 @@ def test_configuration_of_the_readme_is_accepted(tmp_path: Path) -> None:
     config = load_config(file, environ={})
     assert config.region == "eu-west-1"
     assert config.compute_share == 0.25
-    assert len(config.overrides) == 1
+    assert len(config.own.overrides) == 1
 
 
 def test_readme_names_every_environment_variable_and_command() -> None:

@@ -264,6 +264,7 @@ class Stack:
             "SPANCOST_LEDGER": str(self.ledger),
             "SPANCOST_COMPUTE": "aws:m6i.large",
             "SPANCOST_REGION": _REGION,
+            "SPANCOST_EGRESS_CLIENTS": "internet",  # its clients are on this machine, and stand for the internet
             "SPANCOST_LEASE": str(self.lease),
             "SPANCOST_FLUSH_INTERVAL": f"{self.flush_interval_s:g}",
             "SPANCOST_FIRST_VALUE_HOLD": f"{self._first_value_hold_s:g}",

@@ -15,22 +15,28 @@ from opentelemetry import metrics as otel_metrics
 from opentelemetry import trace
 
 from spancost._guard import logger
+from spancost.capture.aws.dynamodb import inject_capacity
+from spancost.capture.http_clients import set_rules
 from spancost.capture.instrumentors import hook_instrumentors
 from spancost.config import Config, load_config
 from spancost.engine import CostEngine
 from spancost.errors import SpancostError
+from spancost.meters.aws.dynamodb import set_provisioned_tables
 from spancost.meters.compute import ComputePricing
 from spancost.meters.http_api import HttpApiMeter
 from spancost.meters.llm import LlmMeter
 from spancost.meters.meter_set import MeterSet, make_meters
 from spancost.prices.book import PriceBook, shipped_data
-from spancost.prices.http_rules import HttpRules
+from spancost.prices.configured import http_rules, price_book, token_prices
+from spancost.prices.discounts import Discounts
 from spancost.sinks.totals import MetricTotals
 from spancost.window import Origin
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
+
+    from spancost.detect import Surroundings
 
 _CONSTANT_LABELS: Final = (
     "service.name",
@@ -163,28 +169,39 @@ def _at_exit() -> None:
         engine.errors.caught("exit")
 
 
-def build_engine(config: Config, *, book: PriceBook | None = None) -> CostEngine:
+def build_engine(config: Config, *, book: PriceBook | None = None, around: Surroundings | None = None) -> CostEngine:
     """Build an engine with its meters and sinks, tied to nothing yet.
 
     Args:
         config: Settings.
 
-        book: Prices; the shipped ones by default. Overrides of the configuration are added.
+        book: Prices; the shipped and refreshed ones by default. Own prices of the configuration are added.
+
+        around: Where the machine is looked for; this process's own surroundings by default.
     """
-    prices = (PriceBook.shipped() if book is None else book).with_overrides(config.overrides)
-    llm = LlmMeter()
-    rules = HttpApiMeter(HttpRules.shipped(), config.http_free_hosts)
+    prices = price_book(config) if book is None else config.own.onto(book)
+    llm = LlmMeter(token_prices(config))
+    rules = http_rules(config)
+    http = HttpApiMeter(rules, config.http_free_hosts, config.http_exclude_hosts, Discounts(config.own.discounts))
+    set_rules(rules)
+    inject_capacity(config.inject_consumed_capacity)
+    set_provisioned_tables(config.provisioned_tables)
     totals = MetricTotals(
         max_values_per_label=config.max_values_per_label,
         max_series_per_metric=config.max_series_per_metric,
         hold_s=_hold_s(config),
         kept=config.labels,
     )
-    engine = CostEngine(config, MeterSet(ComputePricing(pending=True), llm), [totals], keep_traces=bool(config.ledger))
+    engine = CostEngine(
+        config,
+        MeterSet(ComputePricing(pending=True), llm),
+        [totals],
+        keep_traces=bool(config.ledger),
+    )
     engine.price_date = str(shipped_data()["as_of"])
 
     def prepare(resource: Mapping[str, Any]) -> None:
-        engine.meters = make_meters(config, prices, resource, llm, rules)
+        engine.meters, engine.find_machine = make_meters(config, prices, resource, llm, http, around)
         if config.ledger:
             from spancost.sinks.ledger import Ledger
 

@@ -24,6 +24,7 @@ from spancost.attribution import ATTRIBUTION_ATTRIBUTES, filled, from_attributes
 from spancost.capture import facts as capture_facts
 from spancost.charge import SERVER, Charge, PriceLine, SpanView
 from spancost.journal import (
+    COMPUTE_SECONDS,
     MAX_KEPT_TRACES,
     Entry,
     Fold,
@@ -35,6 +36,7 @@ from spancost.journal import (
 )
 from spancost.lease import POLL_S, Lease, LeaseUnavailableError
 from spancost.measuring import Holders, is_inside_server_span, measure_held
+from spancost.meters.meter_set import MachineFound, MeterSet
 from spancost.nodes import NOBODY, LocalRoot, SpanNode
 from spancost.span_attributes import mapping_of
 from spancost.tree import Tree
@@ -42,7 +44,6 @@ from spancost.window import INNER, LATE_ENTRY, LATE_INNER, Attribution, Batch
 
 if TYPE_CHECKING:
     from spancost.config import Config
-    from spancost.meters.meter_set import MeterSet
 
 _MINUTE_NS: Final = 60_000_000_000
 _MAX_JOURNAL: Final = 50_000
@@ -53,6 +54,8 @@ _LOOK_S: Final = 1.0
 _MAX_WAITING_BATCHES: Final = 16
 _MAX_QUEUED_REQUESTS: Final = 65_536
 _PUBLISH_TIMEOUT_S: Final = 5.0
+_MACHINE_TIMEOUT_S: Final = 2.0
+"""Longest wait, at the end of the process, for what it runs on."""
 _FORK_TIMEOUT_S: Final = 2.0
 """Longest wait of a fork for a sink that is being written."""
 
@@ -119,6 +122,8 @@ class CostEngine:
         """Date of the newest price in the book, for people."""
         self.prepare: Callable[[Mapping[str, Any]], None] | None = None
         """Called once with the resource's attributes when the first span starts, to settle region and machine."""
+        self.find_machine: Callable[[], MachineFound] | None = None
+        """Asks what the process runs on; set while that is not known. Takes up to two seconds."""
         self.upkeep: list[Callable[[], None]] = []
         """Called by the background thread before each flush: attaching to libraries imported meanwhile."""
         self.resource: Mapping[str, Any] = {}
@@ -217,7 +222,7 @@ class CostEngine:
     def begin(self, now: float) -> Tree:
         """Start the compute clock and the background thread with the first span; called under the lock."""
         share = self.config.compute_share
-        tree = self.tree = Tree(now, share=1.0 if share is None else share, idle_after_s=self.config.idle_after_s)
+        tree = self.tree = Tree(now, share=1.0 if share is None else share, idle_after_s=self._idle_after_s)
         self._started_s = now
         self._open_lease(tree)
         if self.background:
@@ -237,6 +242,8 @@ class CostEngine:
                 for call in self.upkeep:
                     self._guarded("upkeep", call)
                 self._guarded("flush", self.publish)
+                if self.find_machine is not None:
+                    self._guarded("detect", self.settle_machine)
             elif self._lease is not None and self._lease.has_changed():
                 self._guarded("lease", self._follow_lease)
             wait_s = next_flush - time.monotonic()
@@ -298,6 +305,80 @@ class CostEngine:
         with self.lock:
             if self.tree is not None:
                 self.tree.plan_shares(lease.plan)
+
+    # --- the machine, where it is not known from the start -----------------------------------------------
+
+    def settle_machine(self) -> None:
+        """Find out what the process runs on, and price the seconds held so far."""
+        find = self.find_machine
+        if find is None:
+            return
+        found = MachineFound(None)
+        try:
+            found = find()
+        finally:
+            self.find_machine = None  # not earlier: a child that is forked meanwhile asks for itself
+            self._settle_compute(found)
+
+    def _settle_compute(self, found: MachineFound) -> None:
+        """State the rate between two events of the clock: what was exported before it was known comes late."""
+        if self._publisher == threading.get_ident() or not self._publish_lock.acquire(timeout=_PUBLISH_TIMEOUT_S):
+            return
+        try:
+            self._publisher = threading.get_ident()
+            with self.lock:
+                compute = self.meters.compute
+                if self.busy or not compute.is_pending:
+                    return
+                self.busy = True
+                try:
+                    self.run_deferred()
+                    journal, self.journal = self.journal, []
+                    overflow, self._overflow = self._overflow, None
+                    compute.settle(found.rate, reason=found.reason, init_s=found.init_s)
+                    if found.meters is not None:
+                        self.meters = found.meters
+                    if self.tree is not None:
+                        self._price_open_roots(self.tree)
+                    self.run_deferred()
+                finally:
+                    self.busy = False
+            if overflow is not None:
+                self._fold.merge(overflow)
+            self._fold.add(journal)
+            self._fold.hold_seconds()
+        finally:
+            self._publisher = None
+            self._publish_lock.release()
+
+    def _price_open_roots(self, tree: Tree) -> None:
+        """Price what spans inside requests that are still open have earned for somebody of their own."""
+        compute = self.meters.compute
+        tree.idle_after_s = self._idle_after_s
+        usd_per_s, list_usd_per_s = compute.usd_per_s or 0.0, compute.list_usd_per_s or 0.0
+        for root in tree.open_roots:
+            if not isinstance(root, LocalRoot) or root.charges is None:
+                continue
+            for index, (charge, *rest) in enumerate(root.charges):
+                if charge.line is COMPUTE_SECONDS:
+                    seconds = charge.quantity
+                    charge = Charge(COMPUTE_SECONDS, seconds, seconds * usd_per_s, seconds * list_usd_per_s)
+                    root.charges[index] = (charge, *rest)  # type: ignore[assignment]
+
+    @property
+    def _idle_after_s(self) -> float:
+        """Quiet requests leave the clock after this long; not where the platform bills as long as one is open."""
+        return self.config.idle_after_s if self.meters.compute.billing is None else float("inf")
+
+    def _wait_for_machine(self) -> None:
+        """Wait for what the process runs on; if that takes too long, it stays unknown. No lock: signals come here."""
+        deadline = time.monotonic() + _MACHINE_TIMEOUT_S
+        thread = self._thread
+        if thread is not None and thread.ident != threading.get_ident():
+            while self.meters.compute.is_pending and thread.is_alive() and time.monotonic() < deadline:
+                time.sleep(_LOOK_S / 50)
+        if self.meters.compute.is_pending and self.tree is not None:
+            self._settle_compute(MachineFound(None))
 
     @property
     def compute_line(self) -> PriceLine:
@@ -384,7 +465,8 @@ class CostEngine:
         try:
             end_ns = span.end_time or time.time_ns()
             attributes = mapping_of(span)
-            charges = meter.measure(SpanView(span.name, SERVER, "", attributes, span.start_time, end_ns, facts))
+            seen = facts if node.facts is None else node.facts | facts  # the client was seen before the span ended
+            charges = meter.measure(SpanView(span.name, SERVER, "", attributes, span.start_time, end_ns, seen))
         except Exception:
             self.errors.caught("meter.egress")
             return
@@ -675,6 +757,7 @@ class CostEngine:
         What is charged later still reaches the sinks with `shutdown`.
         """
         self._leaving = True
+        self._wait_for_machine()
         for sink in self.sinks:
             release = getattr(sink, "release_for_good", None)
             if release is not None:
@@ -686,7 +769,9 @@ class CostEngine:
 
         A MeterProvider is not pushed: it exports on its own shutdown, and a dead endpoint must not delay the end twice.
         """
-        if self._stopped:
+        if not self._stopped:
+            self._wait_for_machine()
+        if self._stopped:  # also where a signal handler has stopped it meanwhile
             return True
         self._stopped = True
         self._wake.set()

@@ -264,6 +264,13 @@ class Fold:
         sums.usd += charge.usd
         sums.count += calls
 
+    def hold_seconds(self) -> None:
+        """Charge the seconds added so far late: their spans were exported before the machine's rate was known."""
+        seconds, self._compute = self._compute, {}
+        for (at, labels, attribution, position), (held_s, count) in seconds.items():
+            later = position if position == IDLE else LATE_INNER  # idle time has no span
+            self._seconds(at, labels, attribution, later, held_s, int(count))
+
     def batch(
         self, pricing: ComputePricing, line: PriceLine, idle_s: float, minute: int, not_exported: dict[str, float]
     ) -> Batch:
@@ -287,13 +294,13 @@ class Fold:
         traces, self.traces = heapq.nlargest(MAX_KEPT_TRACES, self.traces, key=lambda trace: trace.total_usd), []
         seconds, self._compute = self._compute, {}
         if pricing.is_pending:
-            for (at, labels, attribution, position), (held_s, count) in seconds.items():
-                # Their spans are exported by now: what they turn out to cost comes late. Idle time has no span.
-                later = position if position == IDLE else LATE_INNER
-                self._seconds(at, labels, attribution, later, held_s, int(count))
+            self._compute = seconds
+            self.hold_seconds()
         else:
-            usd_per_s, list_usd_per_s = pricing.usd_per_s or 0.0, pricing.list_usd_per_s or 0.0
+            busy = pricing.usd_per_s or 0.0, pricing.list_usd_per_s or 0.0
+            idle = pricing.idle_usd_per_s, pricing.idle_list_usd_per_s
             for (at, labels, attribution, position), (used_s, count) in seconds.items():
+                usd_per_s, list_usd_per_s = idle if position == IDLE else busy
                 charges[ChargeKey(at, line, labels, attribution, position)] = ChargeSum(
                     used_s, used_s * list_usd_per_s, used_s * usd_per_s, int(count)
                 )

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from spancost import names
-from spancost.charge import INTERNAL, LLM_SPAN, SERVER, Charge, SpanView, price_line
-from spancost.duplicates import host_of_call, is_transport, orphaned, outermost_llm_span, settled
-from spancost.meters.aws import is_aws
+from spancost.charge import LLM_SPAN, SERVER, Charge, SpanView
+from spancost.duplicates import is_transport, outermost_llm_span
+from spancost.meters.choice import component_of, duplicate, lacks_usage, meter_error, without_usage
+from spancost.meters.http_parts import host_and_path
 from spancost.meters.llm import is_llm, operation_of, read_usage
 from spancost.nodes import HeldUsage, SpanNode
+from spancost.same_call import host_of_call, orphaned, settled
 from spancost.span_attributes import kind_of
 
 if TYPE_CHECKING:
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     from spancost.meters.meter_set import MeterSet
 
 _NONE: Sequence[Charge] = ()
-_BEDROCK = "Bedrock Runtime"
 
 
 def measure(
@@ -42,36 +43,47 @@ def measure(
 def _measured(
     meters: MeterSet, errors: ErrorLog, span: Span, node: SpanNode, attributes: Mapping[str, Any], end_ns: int
 ) -> Sequence[Charge]:
-    kind = kind_of(span)
+    place = component_of(kind_of(span), attributes)
+    if not place:
+        return _NONE
     meter: Meter | None
-    if kind == SERVER:
-        place, meter = names.EGRESS, None if is_inside_server_span(node) else meters.egress
-    elif is_aws(attributes) and not _is_priced_llm(attributes):
-        place, meter = names.AWS, meters.aws
+    if place == names.EGRESS:
+        meter = None if is_inside_server_span(node) else meters.egress
+    elif place == names.AWS:
+        meter = meters.aws
         node.call_host = host_of_call(attributes)
-    elif is_llm(attributes):
+    elif place == names.LLM:
         if operation_of(attributes):
             node.call_host = host_of_call(attributes)
         return LLM_SPAN
-    elif kind != INTERNAL and ("http.request.method" in attributes or "http.method" in attributes):
-        place, meter = names.HTTP, meters.http
     else:
-        return _NONE
+        meter = None
     charges = _NONE
     try:
-        if meter is not None and not (place == names.HTTP and is_transport(node, host_of_http(attributes))):
+        if place == names.HTTP:
+            return _measured_http(meters, node, view_of(span, node, attributes, end_ns))
+        if meter is not None:
             charges = meter.measure(view_of(span, node, attributes, end_ns))
     except Exception:
         errors.caught(f"meter.{place}")
-        return (_meter_error(place),)
+        return (meter_error(place),)
     if not charges:
         # Inference servers report their own LLM calls as SERVER spans.
         if is_llm(attributes):
             return LLM_SPAN
         # Bedrock is billed by tokens, and this span shows none.
-        if place == names.AWS and meter is not None and attributes.get("rpc.service") == _BEDROCK:
-            return (_without_usage(str(attributes.get("rpc.method", ""))),)
+        if place == names.AWS and meter is not None and lacks_usage(attributes):
+            return (without_usage(attributes),)
     return charges
+
+
+def _measured_http(meters: MeterSet, node: SpanNode, view: SpanView) -> Sequence[Charge]:
+    """Price an HTTP call as a third-party API (unless it carries an LLM or AWS call), and in any case its upload."""
+    charges = _NONE
+    if meters.http is not None and not is_transport(node, host_and_path(view.attributes)[0]):
+        charges = meters.http.measure(view)
+    upload = meters.egress.measure_upload(view) if meters.egress is not None else _NONE
+    return [*charges, *upload] if upload else charges
 
 
 def is_inside_server_span(node: SpanNode) -> bool:
@@ -114,7 +126,7 @@ def measure_llm(
             node.held = None
             holders[outer] = now
             holders.pop(node, None)
-            return (_duplicate(usage.provider, usage.operation),)
+            return (duplicate(usage.provider, usage.operation),)
         held = node.held
         if not held:
             return meter.charges_of(usage, view.start_ns)
@@ -125,7 +137,7 @@ def measure_llm(
             charges.extend(meter.charges_of(call, start_ns))
     except Exception:
         errors.caught("meter.llm")
-        return (_meter_error(names.LLM),)
+        return (meter_error(names.LLM),)
     return charges
 
 
@@ -140,7 +152,7 @@ def measure_held(meters: MeterSet, errors: ErrorLog, node: SpanNode, holders: Ho
                 charges.extend(meters.llm.charges_of(usage, start_ns))
     except Exception:
         errors.caught("meter.llm")
-        return [_meter_error(names.LLM)]
+        return [meter_error(names.LLM)]
     return charges
 
 
@@ -157,32 +169,3 @@ def view_of(span: Span, node: SpanNode, attributes: Mapping[str, Any], end_ns: i
         node.facts or {},
         span.status.status_code.value == 2,
     )
-
-
-def _is_priced_llm(attributes: Mapping[str, Any]) -> bool:
-    return is_llm(attributes) and bool(operation_of(attributes))
-
-
-def host_of_http(attributes: Mapping[str, Any]) -> str:
-    """Return the host an HTTP client span talks to, without port; empty if unknown."""
-    get = attributes.get
-    host = get("server.address") or get("net.peer.name") or get("http.host")
-    if not host:
-        url = str(get("url.full") or get("http.url") or "")
-        host = url.partition("://")[2].partition("/")[0].rpartition("@")[2]
-    return str(host).partition(":")[0].lower()
-
-
-def _meter_error(component: str) -> Charge:
-    line = price_line(component, "", "", status=names.UNPRICED, reason="meter_error")
-    return Charge(line, 0.0, 0.0, 0.0)
-
-
-def _without_usage(operation: str) -> Charge:
-    line = price_line(names.LLM, "aws.bedrock", operation, status=names.UNPRICED, reason="no_usage")
-    return Charge(line, 0.0, 0.0, 0.0)
-
-
-def _duplicate(provider: str, operation: str) -> Charge:
-    line = price_line(names.LLM, provider[:100], operation, status=names.DUPLICATE, reason="outer_span")
-    return Charge(line, 0.0, 0.0, 0.0)

@@ -220,10 +220,10 @@ class CostSpanProcessor(SpanProcessor):
             seconds = 0.0
             node.is_open = False
         compute = engine.meters.compute
+        if compute.billing is not None and root.span is span:
+            seconds, charges = compute.billing.settle(tree, root.kind, seconds, charges)
         usd_per_s = compute.usd_per_s
-        direct = node.direct_usd
-        if usd_per_s is not None:
-            direct += seconds * usd_per_s
+        direct = node.direct_usd + seconds * (usd_per_s or 0.0)
         for charge in charges:
             direct += charge.usd
         node.direct_usd = direct

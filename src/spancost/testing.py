@@ -156,7 +156,7 @@ def priced_provider(
         **settings: Fields of `Config`.
     """
     clock = SteppingClock()
-    config = replace(Config(compute_share=1.0, lease="off", first_value_hold_s=0.0), **settings)
+    config = replace(Config(compute_share=1.0, lease="off", first_value_hold_s=0.0, detect=False), **settings)
     engine = build_engine(config)
     engine.monotonic = clock
     engine.errors = ErrorLog(reraise=reraise)

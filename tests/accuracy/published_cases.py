@@ -192,7 +192,7 @@ LLM_CASES: Final = (
     ),
     LlmCase(
         "a price per request, of another model",
-        "spendtrace: flat price and name match",
+        "spendtrace",
         "2026-09-08",
         OPENAI,
         "openai",
@@ -203,7 +203,7 @@ LLM_CASES: Final = (
     ),
     LlmCase(
         "cache reads and writes left out",
-        "spendtrace: tokens of the cache",
+        "spendtrace",
         "2025-06-01",
         "com.anthropic.sdk.python",
         "anthropic",

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -14,6 +15,7 @@ from opentelemetry.trace import SpanKind
 from spancost import names
 from spancost.capture import aws as botocore_hooks
 from spancost.testing import World, priced_provider
+from tests.accuracy.__main__ import rows
 from tests.accuracy.published_cases import ANTHROPIC, AWS_CASES, LLM_CASES, AwsCase, LlmCase
 
 KB = 1024
@@ -150,3 +152,8 @@ def test_an_aws_call_that_a_price_per_call_gets_wrong_costs_its_billed_units(aws
     cost = aws.recorded.usd(names.AWS)
     assert cost == pytest.approx(float(case.true_usd), rel=1e-12, abs=1e-15)
     assert cost != pytest.approx(float(case.shown_usd), rel=0.05), "the other figure is wrong"
+
+
+def test_the_readme_shows_this_table() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    assert "\n".join(rows()) in readme, "put the output of `python -m tests.accuracy` into the README"

@@ -17,6 +17,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import SpanKind
 from starlette.types import Receive, Scope, Send
 
+from spancost.capture import asgi as asgi_hook
 from spancost.capture.instrumentors import hook_instrumentors
 from tests.capture.harness import Recorder, fetch, read_some_and_leave, recording, wait_until
 
@@ -231,3 +232,16 @@ def test_undo_restores_the_middleware() -> None:
     assert OpenTelemetryMiddleware.__dict__["_get_otel_send"] is not before
     undo()
     assert OpenTelemetryMiddleware.__dict__["_get_otel_send"] is before
+
+
+def test_patching_twice_counts_each_byte_once() -> None:
+    from opentelemetry.instrumentation import asgi
+
+    middleware: Any = asgi.OpenTelemetryMiddleware
+    undo = asgi_hook.patch()
+    patched = middleware._get_otel_send
+    try:
+        asgi_hook.patch()()
+        assert middleware._get_otel_send is patched
+    finally:
+        undo()

@@ -13,7 +13,9 @@ from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpRe
 from django.urls import path
 from opentelemetry.instrumentation.django import DjangoInstrumentor
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace import SpanKind
 
+from spancost.capture.django import response_hook
 from spancost.capture.instrumentors import hook_instrumentors
 from tests.capture.harness import Recorder, fetch, read_some_and_leave, recording, wait_until, wsgi_server
 
@@ -248,3 +250,22 @@ def test_failing_hook_is_counted_and_changes_nothing(
         assert len(fetch(port, "/sized").body) == 500
     assert recorder.failures == ["capture.django"]
     recorder.failures.clear()
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"HTTP_X_FORWARDED_FOR": "203.0.113.7"}, {"client_private": True, "forwarded": True}),
+        ({"HTTP_VIA": "1.1 edge"}, {"client_private": True, "forwarded": True}),
+        ({"HTTP_X_REQUEST_ID": "7"}, {"client_private": True}),
+    ],
+)
+def test_forwarding_header_leaves_one_boolean_and_no_address(
+    traced: tuple[Recorder, TracerProvider], headers: dict[str, str], expected: dict[str, bool]
+) -> None:
+    from django.test import RequestFactory
+
+    recorder, provider = traced
+    with provider.get_tracer("test").start_as_current_span("GET", kind=SpanKind.SERVER) as span:
+        response_hook(span, RequestFactory().get("/", **headers), HttpResponse(b"hello"))  # pyright: ignore[reportArgumentType]
+    assert recorder.server().facts == {"response_bytes": 5} | expected

@@ -66,6 +66,7 @@ def environment(
         "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": ",".join(sorted(installed - instrumentations)),
         "SPANCOST_COMPUTE": f"{USD_PER_HOUR}usd/h",
         "SPANCOST_REGION": "us-east-1",
+        "SPANCOST_EGRESS_CLIENTS": "internet",  # the load comes from 127.0.0.1
         "SPANCOST_LEDGER": str(directory / "ledger.sqlite"),
         "SPANCOST_LEASE": str(directory / "lease.json"),
         "SPANCOST_FLUSH_INTERVAL": "0.3",

@@ -9,6 +9,7 @@ import pytest
 
 from spancost import names
 from spancost.charge import CLIENT, SERVER, Charge, SpanView
+from spancost.config.values import EgressRule
 from spancost.meters.egress import EgressMeter
 from spancost.prices.book import PriceBook, PriceOverride
 
@@ -141,33 +142,107 @@ def test_region_without_a_price_falls_back_and_is_marked() -> None:
     assert charge.line.basis == "client_assumed_internet,region_fallback"
 
 
+INTERNET = (names.PRICED, "", 0.09)
+ASSUMED = (names.ESTIMATED, "client_assumed_internet", 0.09)
+FREE = (names.FREE, "", 0.0)
+HEADER = "http.request.header."
+
+
+def told(charge: Charge) -> tuple[str, str, float]:
+    """What is said of one GB."""
+    return charge.line.status, charge.line.basis, round(charge.usd, 12)
+
+
 @pytest.mark.parametrize(
-    ("facts", "attributes", "known"),
+    ("facts", "attributes", "expected"),
     [
-        ({"client_private": False}, {}, True),
-        ({"client_private": True}, {}, False),
-        ({"client_private": True}, {"http.client_ip": "8.8.8.8"}, True),
-        ({"client_private": True}, {"client.address": "2001:4860:4860::8888"}, True),
-        ({}, {}, False),
-        ({}, {"client.address": "8.8.8.8"}, True),
-        ({}, {"client.address": "::ffff:8.8.8.8"}, True),
-        ({}, {"client.address": "::ffff:10.0.0.1"}, False),
-        ({}, {"net.peer.ip": "127.0.0.1"}, False),
-        ({}, {"net.peer.ip": "172.31.4.4"}, False),
-        ({}, {"net.peer.ip": "100.64.0.9"}, False),
-        ({}, {"net.sock.peer.addr": "fd00::1"}, False),
-        ({}, {"net.peer.ip": "10.0.0.7", "http.client_ip": "8.8.8.8"}, True),
-        ({}, {"client.address": "a-host-name"}, False),
-        ({}, {"client.address": 5}, False),
+        ({"client_private": False}, {}, INTERNET),
+        ({"client_private": False, "forwarded": True}, {}, INTERNET),
+        ({"client_private": True}, {}, FREE),
+        ({"client_private": True, "forwarded": True}, {}, ASSUMED),
+        ({"client_private": True}, {HEADER + "x_forwarded_for": ["8.8.8.8"]}, ASSUMED),
+        ({"client_private": True}, {"http.client_ip": "8.8.8.8"}, INTERNET),
+        ({"client_private": True}, {"client.address": "2001:4860:4860::8888"}, INTERNET),
+        ({"forwarded": True}, {}, ASSUMED),
+        ({}, {}, ASSUMED),
+        ({}, {"client.address": "8.8.8.8"}, INTERNET),
+        ({}, {"client.address": "::ffff:8.8.8.8"}, INTERNET),
+        ({}, {"client.address": "::ffff:10.0.0.1"}, FREE),
+        ({}, {"net.peer.ip": "127.0.0.1"}, FREE),
+        ({}, {"net.peer.ip": "172.31.4.4"}, FREE),
+        ({}, {"net.peer.ip": "100.64.0.9"}, FREE),
+        ({}, {"net.sock.peer.addr": "fd00::1"}, FREE),
+        ({}, {"net.sock.peer.addr": "fd00::1", HEADER + "via": ["1.1 lb"]}, ASSUMED),
+        ({}, {"net.peer.ip": "10.0.0.7", "http.client_ip": "8.8.8.8"}, INTERNET),
+        ({}, {"client.address": "a-host-name"}, ASSUMED),
+        ({}, {"client.address": "unix:"}, ASSUMED),
+        ({}, {"client.address": 5}, ASSUMED),
     ],
 )
-def test_private_or_unknown_client_is_taken_for_an_internet_client(
-    facts: dict[str, Any], attributes: dict[str, Any], known: bool
+def test_private_client_is_free_only_where_nothing_stands_between(
+    facts: dict[str, Any], attributes: dict[str, Any], expected: tuple[str, str, float]
 ) -> None:
-    charge = one(EgressMeter(BOOK, "aws", "us-east-1"), view({"response_bytes": GB} | facts, attributes))
-    assert charge.usd == pytest.approx(0.09)
-    expected = (names.PRICED, "") if known else (names.ESTIMATED, "client_assumed_internet")
-    assert (charge.line.status, charge.line.basis) == expected
+    meter = EgressMeter(BOOK, "aws", "us-east-1")
+    assert told(one(meter, view({"response_bytes": GB} | facts, attributes))) == expected
+
+
+def test_proxy_that_is_configured_makes_a_private_peer_say_nothing() -> None:
+    meter = EgressMeter(BOOK, "aws", "us-east-1", proxy=True)
+    assert told(one(meter, view({"response_bytes": GB, "client_private": True}))) == ASSUMED
+    assert told(one(meter, view({"response_bytes": GB, "client_private": False}))) == INTERNET
+
+
+def test_internet_clients_need_no_peer_when_the_user_says_so() -> None:
+    meter = EgressMeter(BOOK, "aws", "us-east-1", clients="internet")
+    for facts in ({}, {"client_private": True}, {"client_private": True, "forwarded": True}):
+        assert told(one(meter, view({"response_bytes": GB} | facts))) == INTERNET
+
+
+def test_cdn_clients_cost_what_cloudfront_charges_for_the_bytes_once() -> None:
+    charge = one(EgressMeter(BOOK, "aws", "us-east-1", clients="cdn"), view(PUBLIC | {"response_bytes": 2 * GB}))
+    assert charge.usd == pytest.approx(2 * 0.085)
+    assert (charge.line.operation, charge.line.status) == ("cdn", names.ESTIMATED)
+    assert charge.line.basis == "cdn_cache_not_seen"
+
+
+def test_cdn_of_a_cloud_without_a_price_is_unpriced() -> None:
+    charge = one(EgressMeter(BOOK, "gcp", "us-central1", clients="cdn"), view(PUBLIC | {"response_bytes": GB}))
+    assert (charge.line.status, charge.line.reason, charge.usd) == (names.UNPRICED, "no_cdn_price", 0)
+
+
+RULES = (
+    EgressRule("private", service="admin-*"),
+    EgressRule("cdn", route="/static/*"),
+    EgressRule("internet", route="/api/*"),
+)
+
+
+@pytest.mark.parametrize(
+    ("service", "route", "operation", "status"),
+    [
+        ("shop", "/static/{file}", "cdn", names.ESTIMATED),
+        ("shop", "/api/carts", "internet", names.PRICED),
+        ("shop", "/health", "private", names.FREE),
+        ("shop", None, "private", names.FREE),
+        ("admin-eu", "/api/carts", "private", names.FREE),
+    ],
+)
+def test_first_rule_that_matches_service_and_route_wins(
+    service: str, route: str | None, operation: str, status: str
+) -> None:
+    meter = EgressMeter(BOOK, "aws", "us-east-1", rules=RULES, service=service)
+    attributes = {} if route is None else {"http.route": route}
+    for _ in range(2):
+        line = one(meter, view({"response_bytes": GB, "client_private": True}, attributes)).line
+        assert (line.operation, line.status) == (operation, status)
+
+
+def test_routes_that_are_remembered_are_bounded() -> None:
+    meter = EgressMeter(BOOK, "aws", "us-east-1", rules=RULES, service="shop")
+    for number in range(5000):
+        charge = one(meter, view({"response_bytes": 1}, {"http.route": f"/api/{number}"}))
+        assert charge.line.operation == "internet"
+    assert len(meter._of_route) <= 1024  # pyright: ignore[reportPrivateUsage]
 
 
 def test_private_clients_are_free_when_the_user_says_so() -> None:
@@ -225,7 +300,7 @@ def test_every_recorded_server_span_is_charged_by_its_header_or_says_that_the_si
             assert charge.line.reason == "response_size_unknown"
         else:
             sized += 1
-            assert charge.usd == pytest.approx(int(header[0]) / GB * 0.09, rel=1e-12)
-            assert (charge.line.status, charge.line.basis) == (names.ESTIMATED, "client_assumed_internet")
+            assert charge.quantity == int(header[0]) / GB
+            assert (charge.line.status, charge.usd) == (names.FREE, 0)  # recorded with clients on 127.0.0.1
     assert servers >= 8
     assert (sized > 0) == (name.endswith("http_headers") and not name.startswith("django"))

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import math
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +11,10 @@ import pytest
 
 from spancost import names
 from spancost.charge import CLIENT, INTERNAL, SERVER, Charge, SpanView
-from spancost.meters.http_api import MAX_UNKNOWN_HOSTS, HttpApiMeter, host_and_path
-from spancost.prices.http_rules import HttpRules
+from spancost.meters.http_api import HTTP_QUANTITY, MAX_UNKNOWN_HOSTS, HttpApiMeter
+from spancost.meters.http_parts import host_and_path
+from spancost.prices.discounts import Discount, Discounts
+from spancost.prices.http_rules import HttpRules, rules_from
 
 RULES = HttpRules.shipped()
 SPANS = Path(__file__).parents[1] / "data" / "spans"
@@ -167,6 +172,123 @@ def test_host_and_path_come_from_whatever_is_there(attributes: dict[str, Any], e
     assert host_and_path(attributes) == expected
 
 
+def sms_with(quantity: Any) -> Charge:
+    return one(view("POST", TWILIO_SMS)._replace(facts={HTTP_QUANTITY: quantity}))
+
+
+def test_a_counted_quantity_is_priced_and_not_estimated() -> None:
+    charge = sms_with(3.0)
+    assert (charge.quantity, charge.line.unit, charge.line.status, charge.line.basis) == (3, "segment", "priced", "")
+    assert charge.usd == charge.list_usd == pytest.approx(3 * 0.0083, rel=1e-12)
+    assert sms_with(0.0).usd == 0
+
+
+@pytest.mark.parametrize("quantity", [math.nan, math.inf, -1.0, 1e13, "3", True, 3])
+def test_an_impossible_quantity_is_unpriced(quantity: Any) -> None:
+    charge = sms_with(quantity)
+    assert (charge.line.status, charge.line.reason) == (names.UNPRICED, "bad_usage")
+    assert charge.usd == charge.list_usd == 0
+
+
+def test_a_quantity_that_the_span_shows_needs_no_hook() -> None:
+    url = "https://maps.googleapis.com/maps/api/distancematrix/json?origins=A|B&destinations=C|D|E&key=k"
+    charge = one(view("GET", url))
+    assert (charge.quantity, charge.line.unit, charge.line.status) == (6, "element", "priced")
+    assert charge.usd == pytest.approx(6 * 0.005, rel=1e-12)
+    assert one(view("GET", url.partition("?")[0])).line.basis == "quantity:1_element"
+
+
+def test_a_quantity_that_is_no_exact_count_is_estimated_with_its_basis() -> None:
+    span = view("POST", "https://i.svc.pinecone.io/vectors/upsert")
+    assert one(span._replace(facts={HTTP_QUANTITY: 12.0})).line.basis == "size:vectors"
+    sized = span._replace(attributes={**span.attributes, "http.request.body.size": 6 * 1024 + 1})
+    assert one(sized).quantity == 7
+    assert one(sized).line.basis == "size:vectors"
+    assert one(span).line.basis == "quantity:1_write_unit"
+
+
+def test_excluded_hosts_are_not_metered_at_all() -> None:
+    meter = HttpApiMeter(RULES, ["*.internal.example"], ["API.internal.*", "127.0.0.1"])
+    assert meter.measure(view("GET", "http://api.internal.example/x")) == []
+    assert meter.measure(view("GET", "http://127.0.0.1:99/x")) == []
+    assert one(view("GET", "http://www.internal.example/x"), meter).line.status == names.FREE
+    assert one(view("GET", "http://[::1]:99/x"), meter).line.reason == "unknown_host"
+
+
+def own(**entry: Any) -> HttpApiMeter:
+    return HttpApiMeter(RULES.with_own(rules_from([entry], "prices.yaml")))
+
+
+def test_an_own_price_is_what_you_pay_and_the_list_price_stays() -> None:
+    meter = own(host="api.twilio.com", provider="twilio", operation="sms", unit="segment", usd="0.006")
+    charge = one(view("POST", TWILIO_SMS)._replace(facts={HTTP_QUANTITY: 2.0}), meter)
+    assert charge.usd == pytest.approx(2 * 0.006, rel=1e-12)
+    assert charge.list_usd == pytest.approx(2 * 0.0083, rel=1e-12)
+    assert (charge.line.source, charge.line.status) == ("override:prices.yaml", "priced")
+    assert one(view("POST", TWILIO_SMS), meter).line.basis == "quantity:1_segment"
+
+
+def test_an_own_price_per_request_keeps_the_list_price_of_one_unit() -> None:
+    charge = one(view("POST", TWILIO_SMS), own(host="api.twilio.com", usd="0.02"))
+    assert (charge.usd, charge.list_usd, charge.line.status, charge.line.unit) == (0.02, 0.0083, "priced", "request")
+
+
+def test_an_own_price_of_nothing_is_a_price_where_the_vendor_has_one() -> None:
+    charge = one(view("GET", "https://api.search.brave.com/res/v1/web/search"), own(host="api.search.brave.com", usd=0))
+    assert (charge.usd, charge.list_usd, charge.line.status) == (0, 0.005, "priced")
+    assert one(view("GET", "https://own.example/"), own(host="own.example", usd=0)).line.status == "free"
+
+
+def test_an_own_price_answers_where_no_list_price_is_known() -> None:
+    gateway = own(host="gw.corp.example", method="POST", path="/twilio/{account}/sms", usd="0.004", provider="twilio")
+    charge = one(view("POST", "https://gw.corp.example:8443/twilio/AC1/sms"), gateway)
+    assert (charge.usd, charge.list_usd, charge.line.provider, charge.line.operation) == (
+        0.004,
+        0.004,
+        "twilio",
+        "POST",
+    )
+    assert one(view("GET", "https://gw.corp.example/twilio/AC1/sms"), gateway).line.reason == "unknown_operation"
+    plan = one(view("POST", "https://api.brevo.com/v3/smtp/email"), own(host="api.brevo.com", usd="0.001"))
+    assert (plan.usd, plan.list_usd, plan.line.status) == (0.001, 0.001, "priced")
+
+
+def test_an_own_price_with_its_own_quantity_is_counted_by_it() -> None:
+    meter = own(host="own.example", usd="0.5", unit="credit", quantity='span["app.credits"]')
+    span = view("GET", "https://own.example/x")
+    charge = one(span._replace(attributes={**span.attributes, "app.credits": 4}), meter)
+    assert (charge.quantity, charge.usd, charge.line.status) == (4, 2.0, "priced")
+    assert one(span, meter).line.basis == "quantity:1_credit"
+
+
+def ns(day: date) -> int:
+    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1_000_000_000
+
+
+def test_a_discount_changes_what_you_pay_in_its_days_and_never_the_list_price() -> None:
+    discount = Discount("deal", Decimal(20), provider="twilio", valid_from=date(2026, 3, 1), valid_to=date(2026, 3, 31))
+    meter = HttpApiMeter(RULES, discounts=Discounts([discount]))
+    span = view("POST", TWILIO_SMS)._replace(facts={HTTP_QUANTITY: 2.0})
+    for day, factor, source in (
+        (date(2026, 2, 28), 1.0, "spancost:2026-10"),
+        (date(2026, 3, 1), 0.8, "spancost:2026-10+discount:deal"),
+        (date(2026, 3, 31), 0.8, "spancost:2026-10+discount:deal"),
+        (date(2026, 4, 1), 1.0, "spancost:2026-10"),
+        (date(2026, 3, 15), 0.8, "spancost:2026-10+discount:deal"),
+    ):
+        charge = one(span._replace(start_ns=ns(day)), meter)
+        assert charge.usd == pytest.approx(2 * 0.0083 * factor, rel=1e-12)
+        assert charge.list_usd == pytest.approx(2 * 0.0083, rel=1e-12)
+        assert charge.line.source == source
+
+
+def test_a_discount_leaves_own_and_free_prices_alone() -> None:
+    rules = RULES.with_own(rules_from([{"host": "api.twilio.com", "usd": "0.006"}], "prices.yaml"))
+    meter = HttpApiMeter(rules, discounts=Discounts([Discount("deal", Decimal(20))]))
+    assert one(view("POST", TWILIO_SMS), meter).usd == 0.006
+    assert one(view("POST", "https://api.stripe.com/v1/charges"), meter).line.source == "spancost:2026-05"
+
+
 CLIENT_FILES = [f"{library}.{mode}" for library in ("requests", "httpx", "urllib3", "aiohttp") for mode in MODES]
 
 
@@ -177,9 +299,8 @@ def test_every_recorded_client_span_is_listed_by_host_or_priced(name: str, to: s
     answered = 0
     text = (SPANS / f"{name}.json").read_text()
     if to != "127.0.0.1":  # the same spans, as if sent to a vendor
-        text = text.replace("http://127.0.0.1:18093/bytes/3000", f"https://{to}/res/v1/web/search").replace(
-            '"127.0.0.1"', f'"{to}"'
-        )
+        text = text.replace("http://127.0.0.1:18093/bytes/3000", f"https://{to}/res/v1/web/search")
+        text = text.replace("http://127.0.0.1:18093", f"https://{to}").replace('"127.0.0.1"', f'"{to}"')
     priced = 0
     for span in json.loads(text)["spans"]:
         kind = ("INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER").index(span["kind"])
@@ -197,7 +318,7 @@ def test_every_recorded_client_span_is_listed_by_host_or_priced(name: str, to: s
             assert charge.usd == pytest.approx(1 * 5 / 1000, rel=1e-12)
         else:
             assert charge.line.status == names.UNPRICED
-            assert charge.line.provider == "127.0.0.1"
+            assert charge.line.provider == to
             assert charge.line.operation == attributes.get("http.request.method", attributes.get("http.method"))
             assert charge.usd == 0
     assert answered >= 4

@@ -97,7 +97,7 @@ def test_plain_price_is_taken_as_it_is(spec: str, per_hour: str) -> None:
         ("azure:D2s_v9", "did you mean 'D2s_v5'"),
         ("azure:B16ms", "no price for"),
         ("gcp:e2-standard-0", "no price for"),
-        ("oci:x", "one of aws, azure, fargate"),
+        ("oci:x", "one of apprunner, appservice, aws, azure, cloudrun"),
         ("fargate:1-2", "write vCPUs and memory as fargate:1vcpu-2gb"),
         ("fargate:0vcpu-2gb", "write vCPUs and memory as fargate:1vcpu-2gb"),
         ("-1usd/h", "a price cannot be negative"),

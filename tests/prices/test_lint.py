@@ -115,6 +115,10 @@ def test_a_gap_between_tiers_is_found() -> None:
         ({"unit": "sheep"}, "unknown unit 'sheep'"),
         ({"colour": "red"}, "unknown key 'colour'"),
         ({"source": None}, "source is missing"),
+        ({"quantity": "count(request.body)"}, "quantity 'count(request.body)': request has json, form"),
+        ({"quantity_basis": "size:1"}, "quantity_basis without quantity"),
+        ({"valid_from": "soon"}, "valid_from and valid_until must be days"),
+        ({"valid_from": "2026-02-01", "valid_until": "2026-01-01"}, "valid_from must be before valid_until"),
     ],
 )
 def test_a_wrong_http_rule_is_found(change: dict[str, Any], expected: str) -> None:
@@ -124,3 +128,12 @@ def test_a_wrong_http_rule_is_found(change: dict[str, Any], expected: str) -> No
 
 def test_a_doubled_http_rule_is_found() -> None:
     assert problems({"h.yaml": {"http": [_RULE, _RULE]}}) == ["h.yaml: api.x.com GET /*: rule is there twice"]
+
+
+def test_http_rules_may_follow_each_other_in_time() -> None:
+    old = {**_RULE, "valid_until": "2026-01-01"}
+    new = {**_RULE, "valid_from": "2026-01-01"}
+    assert problems({"h.yaml": {"http": [old, new]}}) == []
+    assert problems({"h.yaml": {"http": [old, {**new, "valid_from": "2025-12-31"}]}}) == [
+        "h.yaml: api.x.com GET /*: rule is there twice"
+    ]

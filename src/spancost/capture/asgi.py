@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from spancost.capture.facts import hook_failed
-from spancost.capture.http_body import CLIENT_PRIVATE, RESPONSE_BYTES, has_no_body, parse_length, server_facts
-from spancost.client_address import is_private_address
+from spancost.capture.facts import hook_failed, note_client
+from spancost.capture.http_body import RESPONSE_BYTES, has_no_body, parse_length, server_facts
+from spancost.client_address import FORWARDING_HEADERS
 
 _PLACE = "asgi"
+_FORWARDING = frozenset(name.encode() for name in FORWARDING_HEADERS)
 
 _Message = MutableMapping[str, Any]
 _Send = Callable[[_Message], Awaitable[None]]
@@ -26,6 +27,8 @@ def patch() -> Callable[[], None]:
 
     middleware: Any = asgi.OpenTelemetryMiddleware
     original = middleware._get_otel_send
+    if getattr(original, "_spancost", False):  # twice would count every byte twice
+        return _nothing
 
     # Called with (server_span, server_span_name, scope, send, ...); taken loosely, since it is no public interface.
     def _get_otel_send(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -36,6 +39,7 @@ def patch() -> Callable[[], None]:
             hook_failed(_PLACE)
             return inner
 
+    _get_otel_send.__dict__["_spancost"] = True
     middleware._get_otel_send = _get_otel_send
 
     def undo() -> None:
@@ -45,13 +49,18 @@ def patch() -> Callable[[], None]:
     return undo
 
 
+def _nothing() -> None:
+    pass
+
+
 def counting_send(span: Any, scope: Any, send: _Send) -> _Send:
     """Return an ASGI `send` that adds up body bytes in the facts of a SERVER span and then calls `send`."""
     facts = server_facts(span)
     if facts is None:
         return send
     client = scope.get("client")
-    facts[CLIENT_PRIVATE] = is_private_address(client[0] if client else None)
+    is_forwarded = any(name in _FORWARDING for name, _ in scope.get("headers") or ())
+    note_client(facts, client[0] if client else None, is_forwarded=is_forwarded)
     method = scope.get("method")
     no_body = False
     length: int | None = None

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from spancost.capture.facts import hook_failed
+from spancost.capture.facts import FORWARDING_VARIABLES, hook_failed, note_client
 from spancost.capture.http_body import (
-    CLIENT_PRIVATE,
     RESPONSE_BYTES,
     RESPONSE_STREAMING,
     CountedAsyncBody,
@@ -20,7 +19,6 @@ from spancost.capture.http_body import (
     server_facts,
     settle,
 )
-from spancost.client_address import is_private_address
 
 _PLACE = "django"
 
@@ -37,7 +35,8 @@ def _observe(span: Any, request: Any, response: Any) -> None:
     facts = server_facts(span)
     if facts is None:
         return
-    facts[CLIENT_PRIVATE] = is_private_address(request.META.get("REMOTE_ADDR"))
+    is_forwarded = not FORWARDING_VARIABLES.isdisjoint(request.META)
+    note_client(facts, request.META.get("REMOTE_ADDR"), is_forwarded=is_forwarded)
     if has_no_body(request.method, response.status_code):
         facts[RESPONSE_BYTES] = 0
         return

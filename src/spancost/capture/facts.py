@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
+from spancost.client_address import CLIENT_PRIVATE, FORWARDED, FORWARDING_HEADERS, privacy_of
+
+FORWARDING_VARIABLES = frozenset("HTTP_" + name.upper().replace("-", "_") for name in FORWARDING_HEADERS)
+"""Forwarding headers as WSGI and Django name them."""
+
 NODE_ATTRIBUTE = "_spancost_node"
 """Name under which a live SDK span carries its node of the cost tree."""
 
@@ -28,6 +33,23 @@ def facts_for(span: object) -> dict[str, Any] | None:
 
 _late_report: LateReport | None = None
 _failure_report: FailureReport | None = None
+
+
+def note_client(facts: dict[str, Any], peer: object, *, is_forwarded: bool) -> None:
+    """Leave in a server span's facts what its client is like: two booleans, never an address.
+
+    Args:
+        facts: Facts of the span.
+
+        peer: Address at the other end of the socket; None if there is none.
+
+        is_forwarded: The request has one of `FORWARDING_HEADERS`.
+    """
+    is_private = privacy_of(peer)
+    if is_private is not None:
+        facts[CLIENT_PRIVATE] = is_private
+    if is_forwarded:
+        facts[FORWARDED] = True
 
 
 def report_late(span: object, facts: dict[str, Any]) -> None:

@@ -13,9 +13,8 @@ from typing import Any
 
 from opentelemetry import trace
 
-from spancost.capture.facts import hook_failed
+from spancost.capture.facts import FORWARDING_VARIABLES, hook_failed, note_client
 from spancost.capture.http_body import (
-    CLIENT_PRIVATE,
     RESPONSE_BYTES,
     RESPONSE_STREAMING,
     CountedBody,
@@ -24,7 +23,6 @@ from spancost.capture.http_body import (
     server_facts,
     settle,
 )
-from spancost.client_address import is_private_address
 
 _PLACE = "flask"
 _SPAN_KEY = "opentelemetry-flask.span_key"  # where the Flask instrumentation keeps its span in the WSGI environment
@@ -101,7 +99,8 @@ class _Answer:
         facts = server_facts(span)
         if facts is None:
             return
-        facts[CLIENT_PRIVATE] = is_private_address(environ.get("REMOTE_ADDR"))
+        is_forwarded = not FORWARDING_VARIABLES.isdisjoint(environ)
+        note_client(facts, environ.get("REMOTE_ADDR"), is_forwarded=is_forwarded)
         if has_no_body(environ.get("REQUEST_METHOD"), int(status[:3])):
             settle(span, 0)
             return

@@ -13,8 +13,6 @@ RESPONSE_BYTES: Final = "response_bytes"
 """Fact, int: body bytes sent."""
 RESPONSE_STREAMING: Final = "response_streaming"
 """Fact, True: the body was still to come when its size was asked for; the bytes are reported later."""
-CLIENT_PRIVATE: Final = "client_private"
-"""Fact, bool: the peer is a loopback, private or unknown address."""
 
 _SERVER: Final = SpanKind.SERVER
 

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
+from inspect import iscoroutinefunction
 from typing import Any, cast
 
 from spancost.capture.facts import hook_failed
@@ -41,8 +42,10 @@ class _Capture:
 
 _ASGI = _Capture("spancost.capture.asgi", patches=True)
 _BOTOCORE = _Capture("spancost.capture.aws", hooks=("request_hook", "response_hook"))
+_HTTPX = _Capture("spancost.capture.http_clients.httpx", hooks=("response_hook", "async_response_hook"))
 
 _CAPTURES: dict[str, _Capture] = {
+    "AioHttpClientInstrumentor": _Capture("spancost.capture.http_clients.aiohttp", hooks=("response_hook",)),
     "BotocoreInstrumentor": _BOTOCORE,
     "DjangoInstrumentor": _Capture(
         "spancost.capture.django",
@@ -53,7 +56,11 @@ _CAPTURES: dict[str, _Capture] = {
     ),
     "FastAPIInstrumentor": _ASGI,
     "FlaskInstrumentor": _Capture("spancost.capture.flask", patches=True),
+    "HTTPX2ClientInstrumentor": _HTTPX,
+    "HTTPXClientInstrumentor": _HTTPX,
+    "RequestsInstrumentor": _Capture("spancost.capture.http_clients.requests", hooks=("response_hook",)),
     "StarletteInstrumentor": _ASGI,
+    "URLLib3Instrumentor": _Capture("spancost.capture.http_clients.urllib3", hooks=("request_hook", "response_hook")),
 }
 
 _undo: Undo | None = None
@@ -183,6 +190,8 @@ class _Hooks:
             hook_failed(_PLACE)
 
     def _join(self, holder: Any, attribute: str, ours: Callable[..., Any]) -> None:
+        if not hasattr(holder, attribute):
+            return  # the instrumentations of HTTP clients keep their hooks in closures, out of reach
         theirs = getattr(holder, attribute, None)
         both = _chain(ours, theirs)
         setattr(holder, attribute, both)
@@ -198,11 +207,26 @@ def _chain(ours: Callable[..., Any], theirs: Any) -> Callable[..., Any]:
     """Return a hook that calls ours, which never raises, and then the user's, whose exceptions stay as they are."""
     if not callable(theirs) or theirs is ours or getattr(theirs, "_spancost_chained", None) is ours:
         return theirs if callable(theirs) else ours
+    if iscoroutinefunction(ours):
+        return _chain_async(ours, theirs)
 
     @functools.wraps(theirs)
     def both(*args: Any, **kwargs: Any) -> Any:
         ours(*args, **kwargs)
         return theirs(*args, **kwargs)
+
+    both.__dict__["_spancost_chained"] = ours
+    return both
+
+
+def _chain_async(ours: Callable[..., Any], theirs: Callable[..., Any]) -> Callable[..., Any]:
+    if not iscoroutinefunction(theirs):
+        return ours  # httpx's instrumentation takes no other hook here: the user's would not have run
+
+    @functools.wraps(theirs)
+    async def both(*args: Any, **kwargs: Any) -> Any:
+        await ours(*args, **kwargs)
+        return await theirs(*args, **kwargs)
 
     both.__dict__["_spancost_chained"] = ours
     return both

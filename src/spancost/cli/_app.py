@@ -8,6 +8,8 @@ import typer
 
 from spancost.cli.doctor import doctor
 from spancost.cli.explain import explain
+from spancost.cli.price import price
+from spancost.cli.prices import prices
 from spancost.cli.report import report
 from spancost.cli.run import run
 from spancost.cli.tree import tree
@@ -46,4 +48,6 @@ app.command(
 app.command()(report)
 app.command()(tree)
 app.command()(doctor)
+app.command()(price)
 app.add_typer(explain, name="explain")
+app.add_typer(prices, name="prices")

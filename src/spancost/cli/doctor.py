@@ -6,7 +6,7 @@ import os
 import platform
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from typing import Annotated, Any, Final, NamedTuple
 
@@ -21,6 +21,17 @@ from spancost.cli._ledger import LedgerOption, TreeFormat, ledger_path
 from spancost.cli._reasons import advice_for
 from spancost.cli.report import subject
 from spancost.config import DEFAULT_FILE, Config, config_warnings, load_config
+from spancost.detect import (
+    RATE_UNKNOWN,
+    SHARE_UNKNOWN,
+    Found,
+    Limits,
+    Surroundings,
+    is_enough,
+    look,
+    look_closer,
+    priced,
+)
 from spancost.errors import LedgerError, SpancostError
 from spancost.sinks.ledger_reader import LedgerReader, UnpricedRow
 from spancost.sinks.ledger_schema import spancost_version
@@ -113,7 +124,7 @@ def doctor(
     path = ledger_path(ledger)
     ledger_check, found = _ledger(path, asked_for=ledger is not None)
     config, config_check = _configuration()
-    shell = [*_versions(), config_check, *_warnings(), *_machine(config, found.compute)]
+    shell = [*_versions(), config_check, *_warnings(), *_prices(config), *_machine(config, found.compute)]
     installed = instrumentations()
     shell.extend(_instrumentation_checks(installed))
     checks = [*shell, ledger_check]
@@ -166,6 +177,31 @@ def _warnings() -> Iterable[Check]:
     return (Check("settings", NOTE, warning) for warning in config_warnings(os.environ))
 
 
+def _prices(config: Config | None) -> Iterable[Check]:
+    """Say which prices lie over the shipped ones."""
+    if config is None:
+        return
+    from spancost.prices.book import PriceBook
+    from spancost.prices.cache import read_cache
+
+    cache = read_cache(config.prices_cache, PriceBook.shipped())
+    for file in cache.files:
+        yield Check(
+            "prices", OK, f"{file.kind} refreshed on {file.refreshed[:10]}: {len(file.records)} of the book's ids"
+        )
+    yield from (Check("prices", PROBLEM, problem) for problem in cache.problems)
+    own = config.own
+    if own.place:
+        counts = {
+            "prices": own.overrides,
+            "discounts": own.discounts,
+            "models": own.models,
+            "HTTP rules": own.http_rules,
+        }
+        entries = ", ".join(f"{len(found)} {what}" for what, found in counts.items() if found)
+        yield Check("prices", OK, f"{entries or 'no prices'} of your own in {own.place}")
+
+
 def _machine(config: Config | None, charged: Sequence[ComputeCharged]) -> Iterable[Check]:
     """Check machine and region; what the ledger shows as priced needs no setting in this shell."""
     if config is None:
@@ -174,18 +210,17 @@ def _machine(config: Config | None, charged: Sequence[ComputeCharged]) -> Iterab
         " ".join(part for part in (one.sku, one.region, f"({one.why})" if one.why else "") if part) for one in charged
     ]
     regions = sorted({one.region for one in charged if one.region})
-    resource = os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
-    if config.compute:
-        from spancost.prices.book import PriceBook
-        from spancost.prices.compute import compute_rate
-
-        book = PriceBook.shipped().with_overrides(config.overrides)
-        found = compute_rate(config.compute, config.region or None, book)
-        where = f" in {found.region}" if found.region else ""
-        basis = f", estimated: {found.basis}" if found.basis else ""
-        yield Check("compute", OK, f"{found.sku}{where}: {rate(float(found.usd_per_hour))}/h, {found.source}{basis}")
-    elif "host.type=" in resource:
-        yield Check("compute", OK, "from the resource attribute host.type")
+    resource = _resource(os.environ.get("OTEL_RESOURCE_ATTRIBUTES", ""))
+    found = _found(config, resource)
+    if found.rate is not None:
+        one = found.rate
+        where = f" in {one.region}" if one.region else ""
+        basis = f", estimated: {one.basis}" if one.basis else ""
+        by = "" if config.compute else f", found by {found.machine.found_by}"
+        per_hour = rate(float(one.usd_per_hour))
+        yield Check("compute", OK, f"{one.sku}{where}: {per_hour}/h, {one.source}{basis}{by}")
+    elif found.reason == SHARE_UNKNOWN:
+        yield Check("compute", PROBLEM, f"{found.machine.spec}: {advice_for(SHARE_UNKNOWN)}")
     elif machines:
         text = f"not set in this shell; priced in the ledger as {', '.join(dict.fromkeys(machines))}"
         is_assumed = any(one.why for one in charged)
@@ -194,14 +229,34 @@ def _machine(config: Config | None, charged: Sequence[ComputeCharged]) -> Iterab
         yield Check("compute", PROBLEM, advice_for("compute_rate_unknown"))
     if config.region:
         yield Check("region", OK, config.region)
-    elif "cloud.region=" in resource:
-        yield Check("region", OK, "from the resource attribute cloud.region")
+    elif found.machine.region:
+        yield Check("region", OK, f"{found.machine.region}, found by {found.machine.found_by}")
     elif regions:
         yield Check("region", NOTE, f"not set in this shell; in the ledger {', '.join(regions)}")
     else:
         yield Check("region", PROBLEM, advice_for("region_unknown"))
     if not config.meter_all:
         yield Check("sampling", NOTE, f"only sampled spans are metered ({names.ENV_METER_ALL}=false)")
+
+
+def _found(config: Config, resource: Mapping[str, str]) -> Found:
+    """Look for the machine as a process started from this shell would, metadata services included."""
+    from spancost.prices.configured import price_book
+
+    around = Surroundings.real()
+    machine, limits = look(config, resource, around), Limits()
+    if not is_enough(config, machine):
+        machine, limits = look_closer(config, machine, around, resource)
+    try:
+        return priced(config, price_book(config), machine, limits)
+    except SpancostError:
+        return Found(machine, None, RATE_UNKNOWN)
+
+
+def _resource(text: str) -> dict[str, str]:
+    """Return the attributes of `OTEL_RESOURCE_ATTRIBUTES`, without decoding: names of machines need none."""
+    pairs = (part.partition("=") for part in text.split(",") if "=" in part)
+    return {key.strip(): value.strip() for key, _, value in pairs}
 
 
 def instrumentations() -> list[Instrumentation]:

@@ -7,9 +7,7 @@ to the real meter. Amounts are exact: `Decimal`, no rounding.
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from decimal import Context, Decimal, localcontext
 from typing import Annotated, Any, Final, NamedTuple
 from urllib.parse import urlsplit
@@ -21,12 +19,18 @@ from rich.text import Text
 from spancost import names
 from spancost.charge import CLIENT, SERVER, Charge, SpanView
 from spancost.cli import EXIT_FINDINGS
+from spancost.cli._books import at_ns as start_of
+from spancost.cli._books import configured_book, day_of
+from spancost.cli._currency import display_currency
 from spancost.cli._format import Column, console, print_json, print_table, show
 from spancost.cli._ledger import TreeFormat, fail
 from spancost.cli._reasons import advice_for
-from spancost.config import ASSUMED_REGION, Config, load_config
+from spancost.config import ASSUMED_REGION, Config
 from spancost.errors import SpancostError, suggest
-from spancost.prices.book import PriceBook, PriceRecord
+from spancost.prices.book import PriceBook, PriceRecord, Rate
+from spancost.prices.configured import http_rules, token_prices
+from spancost.prices.currency import Currency
+from spancost.prices.discounts import Discounts
 
 explain = typer.Typer(
     help="Show quantity x rate = USD for one call, with source and date.",
@@ -44,6 +48,7 @@ _CONFIDENCE: Final = {
     "verified-2": "2 independent sources",
     "single": "one source",
     "memory": "from memory: check",
+    "vendor": "the vendor's price list",
 }
 _PROVIDERS: Final = ("aws", "azure", "gcp")
 
@@ -114,8 +119,8 @@ def llm(
         "gen_ai.usage.cache_read.input_tokens": cache_read,
         "gen_ai.usage.cache_write.input_tokens": cache_write,
     }
-    at_ns = _at_ns(at)
-    charges = LlmMeter().measure(_view(attributes, at_ns))
+    at_ns = start_of(at)
+    charges = LlmMeter(token_prices(configured_book()[1])).measure(_view(attributes, at_ns))
     _show([_explained(charge, None, at_ns) for charge in charges], at_ns, output)
 
 
@@ -143,7 +148,7 @@ def aws(
     service, dot, method = operation.partition(".")
     if not dot or not method:
         fail(f"explain aws: {operation!r} is not service.Operation, such as dynamodb.PutItem or s3.GetObject")
-    book, config = _book()
+    book, config = configured_book()
     attributes = {
         "rpc.system": "aws-api",
         "rpc.service": service,
@@ -156,7 +161,7 @@ def aws(
         size_bytes = int(_size_bytes(size))
         facts[aws_facts.ITEM_BYTES] = {"": [size_bytes] * count}
         facts[aws_facts.REQUEST_BYTES] = facts[aws_facts.RESPONSE_BYTES] = size_bytes * count
-    at_ns = _at_ns(at)
+    at_ns = start_of(at)
     charges = AwsMeter(book).measure(_view(attributes, at_ns, facts=facts))
     _show([_explained(charge, book, at_ns) for charge in charges], at_ns, output)
 
@@ -177,10 +182,10 @@ def egress(
 
     if provider not in _PROVIDERS:
         fail(f"explain egress: provider {provider!r}: {suggest(provider, _PROVIDERS)}")
-    book, config = _book()
+    book, config = configured_book()
     attributes = {"http.request.method": "GET", "http.response.status_code": 200}
     facts = {"response_bytes": int(_size_bytes(size)), "client_private": False}
-    at_ns = _at_ns(at)
+    at_ns = start_of(at)
     view = _view(attributes, at_ns, kind=SERVER, facts=facts)
     charges = EgressMeter(book, provider, _region(region, config, book, provider)).measure(view)
     _show([_explained(charge, book, at_ns) for charge in charges], at_ns, output)
@@ -202,8 +207,8 @@ def compute(
     """
     from spancost.prices.compute import compute_rate
 
-    book, config = _book()
-    at_ns = _at_ns(at)
+    book, config = configured_book()
+    at_ns = start_of(at)
     vendor = machine.partition(":")[0].lower().removesuffix("-arm").replace("fargate", "aws")
     where = _region(region, config, book, vendor) if vendor in _PROVIDERS else (region or "")
     try:
@@ -244,30 +249,30 @@ def http(
     Example: spancost explain http POST api.twilio.com/2010-04-01/Accounts/AC1/Messages.json
     """
     from spancost.meters.http_api import HttpApiMeter
-    from spancost.prices.http_rules import HttpRules
 
     full = url if "://" in url else f"https://{url}"
     parts = urlsplit(full)
     if not parts.hostname:
         fail(f"explain http: {url!r} names no host")
-    _, config = _book()
+    _, config = configured_book()
     attributes = {
         "http.request.method": method.upper(),
         "http.response.status_code": 200,
         "server.address": parts.hostname,
         "url.full": full,
     }
-    rules = HttpRules.shipped()
-    at_ns = _at_ns(at)
-    charges = HttpApiMeter(rules, config.http_free_hosts).measure(_view(attributes, at_ns))
-    rule = rules.find(parts.hostname, method, parts.path)
+    rules = http_rules(config)
+    at_ns = start_of(at)
+    meter = HttpApiMeter(rules, config.http_free_hosts, config.http_exclude_hosts, Discounts(config.own.discounts))
+    charges = meter.measure(_view(attributes, at_ns))
+    rule = rules.find(parts.hostname, method, parts.path, at_ns)
     explained = [_explained(charge, None, at_ns) for charge in charges]
     if rule is not None:
         provenance = {
             "valid": "one price, whatever the day" if at is not None else "",
             "confidence": rule.confidence,
             "billing": rule.note,
-            "as_of": rule.source.rpartition(":")[2],
+            "as_of": "" if rule.source.startswith("override:") else rule.source.rpartition(":")[2],
         }
         explained = [one._replace(**provenance) for one in explained]
     _show(explained, at_ns, output)
@@ -315,10 +320,10 @@ def _rates(charge: Charge, record: PriceRecord | None, book: PriceBook | None, a
     """Return the rate you pay and the list rate: as written in the book, else from the charge."""
     quantity = charge.quantity or 1.0
     paid, listed = _exact(charge.usd / quantity), _exact(charge.list_usd / quantity)
-    if record is not None and book is not None and record.usd is not None:
+    if record is not None and book is not None:
         found = book.price(record.id, charge.line.region, at_ns)
-        override = getattr(found, "override", None)
-        return (record.usd if override is None else override.usd), record.usd
+        if isinstance(found, Rate):
+            return found.paid, found.listed
     return paid, listed
 
 
@@ -362,14 +367,6 @@ def _view(
     return SpanView("explain", kind, "spancost.explain", attributes, at_ns, at_ns, facts or {})
 
 
-def _book() -> tuple[PriceBook, Config]:
-    try:
-        config = load_config()
-        return PriceBook.shipped().with_overrides(config.overrides), config
-    except SpancostError as error:
-        fail(str(error))
-
-
 def _region(option: str | None, config: Config, book: PriceBook, vendor: str) -> str:
     known = book.regions(vendor)
     if option and option not in known:
@@ -377,16 +374,6 @@ def _region(option: str | None, config: Config, book: PriceBook, vendor: str) ->
     if option:
         return option
     return config.region if config.region in known else book.default_region(vendor)
-
-
-def _at_ns(at: str | None) -> int:
-    if at is None:
-        return time.time_ns()
-    try:
-        day = datetime.fromisoformat(at)
-    except ValueError:
-        fail(f"--at: {at!r} is not a date such as 2026-11-01")
-    return int((day if day.tzinfo else day.replace(tzinfo=UTC)).timestamp()) * 1_000_000_000
 
 
 def _size_bytes(text: str) -> Decimal:
@@ -410,14 +397,14 @@ def _show(explained: Sequence[Explained], at_ns: int, output: TreeFormat) -> Non
             {key: _plain(value) if isinstance(value, Decimal) else value for key, value in one._asdict().items()}
             for one in explained
         ]
-        print_json({"date": _day(at_ns), "charges": charges, "total_usd": _plain(total)})
+        print_json({"date": f"{day_of(at_ns)} UTC", "charges": charges, "total_usd": _plain(total)})
     else:
-        _print(explained, total, at_ns)
+        _print(explained, total, at_ns, display_currency())
     if any(one.status == names.UNPRICED for one in explained):
         raise typer.Exit(EXIT_FINDINGS)
 
 
-def _print(explained: Sequence[Explained], total: Decimal, at_ns: int) -> None:
+def _print(explained: Sequence[Explained], total: Decimal, at_ns: int, currency: Currency | None) -> None:
     out = console()
     columns = [
         Column("WHAT", [one.what for one in explained], is_key=True),
@@ -434,13 +421,10 @@ def _print(explained: Sequence[Explained], total: Decimal, at_ns: int) -> None:
     notes = Table.grid(padding=(0, 2, 0, 0))
     notes.add_column(no_wrap=True)
     notes.add_column(overflow="fold")
-    for name, values in {"date": [_day(at_ns)], **_notes(explained)}.items():
+    own_currency = {} if currency is None else {"currency": [currency.figure(float(total))]}
+    for name, values in {"date": [f"{day_of(at_ns)} UTC"], **own_currency, **_notes(explained)}.items():
         notes.add_row(Text(name), Text("; ".join(values)))
     show(out, notes)
-
-
-def _day(at_ns: int) -> str:
-    return datetime.fromtimestamp(at_ns // 1_000_000_000, UTC).strftime("%Y-%m-%d UTC")
 
 
 def _notes(explained: Sequence[Explained]) -> dict[str, list[str]]:

@@ -12,9 +12,11 @@ import typer
 from rich.text import Text
 
 from spancost import names
+from spancost.cli._currency import display_currency
 from spancost.cli._format import UNKNOWN, Column, console, fits, number, print_json, print_table, share, show, usd
 from spancost.cli._ledger import Format, LedgerOption, SinceOption, fail, open_ledger, since_minute
 from spancost.errors import suggest
+from spancost.prices.currency import Currency
 from spancost.sinks.ledger_reader import (
     LEDGER_KEYS,
     EstimatedRow,
@@ -150,7 +152,7 @@ def _print_report(answer: _Answer, limit: int, *, wide: bool) -> None:
         if index:
             show(out, "")
         print_table(out, [*keys, *block], sum_rows=1)
-    for line in ("", *notes, *_notes(answer, len(rest))):
+    for line in ("", *notes, *_notes(answer, len(rest), display_currency())):
         show(out, Text(line))
 
 
@@ -323,12 +325,12 @@ def _per_1000(row: LedgerRow) -> str:
     return usd(row.usd / row.requests * 1000)
 
 
-def _notes(answer: _Answer, left_out: int) -> Iterable[str]:
+def _notes(answer: _Answer, left_out: int, currency: Currency | None) -> Iterable[str]:
     if left_out:
         yield f"{left_out} more rows: --limit {len(answer.rows)}, or --format csv for all of them."
     if answer.estimated:
         yield _estimated(answer.estimated)
-    yield _last_line(answer)
+    yield _last_line(answer, currency)
 
 
 def _estimated(rows: Sequence[EstimatedRow]) -> str:
@@ -346,9 +348,10 @@ def _assumption(row: EstimatedRow) -> str:
     return f"{row.component} {where} ({row.basis})" if assumed_machine else f"{row.component} ({row.basis})"
 
 
-def _last_line(answer: _Answer) -> str:
+def _last_line(answer: _Answer, currency: Currency | None) -> str:
+    figure = "" if currency is None else f" {currency.figure(answer.grand_usd)}"
     idle = f", {usd(answer.totals.idle_usd)} of it idle" if answer.totals.idle_usd else ""
-    return f"Total {usd(answer.grand_usd)}{idle}; {not_priced(answer.unpriced)}"
+    return f"Total {usd(answer.grand_usd)}{figure}{idle}; {not_priced(answer.unpriced)}"
 
 
 def not_priced(rows: Sequence[UnpricedRow]) -> str:

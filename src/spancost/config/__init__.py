@@ -10,8 +10,6 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from datetime import date
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -20,9 +18,10 @@ from spancost.config import values
 from spancost.config.strict_yaml import read_mapping
 from spancost.config.values import EgressRule
 from spancost.errors import ConfigError, suggest
+from spancost.prices.own import NO_OWN_PRICES, OWN_KEYS, OwnPrices, read_own_prices
 
 if TYPE_CHECKING:
-    from spancost.prices.book import PriceBook, PriceOverride
+    from spancost.prices.book import PriceBook
 
 DEFAULT_FILE: Final = "spancost.yaml"
 _NEAR_MISS: Final = "spancost.yml"
@@ -68,6 +67,8 @@ class Config:
     """Have DynamoDB report the capacity of each call; the application does not see it."""
     provisioned_tables: tuple[str, ...] = ()
     """Globs of DynamoDB tables in provisioned mode: their calls cost nothing beyond the hourly price."""
+    prices_file: str = ""
+    """File with own prices beside those of `spancost.yaml`; empty for none."""
     prices_cache: str = ""
     """Folder of refreshed prices; empty for the per-user default, `off` for none."""
     ledger: str = ""
@@ -98,8 +99,8 @@ class Config:
     """Distinct values kept per metric label; the rest goes to `other`."""
     max_series_per_metric: int = 1500
     """Distinct label sets kept per metric; the rest goes to `other`."""
-    overrides: tuple[PriceOverride, ...] = ()
-    """Own prices, in the order of the file."""
+    own: OwnPrices = NO_OWN_PRICES
+    """Own prices, discounts, models and rules: those of `spancost.yaml`, then those of the prices file."""
     place: str = ""
     """File the configuration was read from; empty if there was none."""
 
@@ -124,6 +125,7 @@ _FILE_KEYS: Final[Mapping[str, tuple[str, Parser]]] = {
     "http.exclude_hosts": ("http_exclude_hosts", values.texts),
     "aws.inject_consumed_capacity": ("inject_consumed_capacity", values.boolean),
     "aws.provisioned_tables": ("provisioned_tables", values.texts),
+    "prices_file": ("prices_file", values.text),
     "prices_cache": ("prices_cache", values.text),
     "ledger.path": ("ledger", values.text),
     "metrics.labels": ("labels", values.labels),
@@ -149,6 +151,7 @@ _ENVIRONMENT: Final[Mapping[str, tuple[str, Parser]]] = {
     names.ENV_MEMORY_REQUEST: ("memory_request_gib", values.gibibytes),
     names.ENV_EGRESS_CLIENTS: ("egress_clients", values.clients),
     names.ENV_INJECT_CONSUMED_CAPACITY: ("inject_consumed_capacity", values.boolean),
+    names.ENV_PRICES: ("prices_file", values.text),
     names.ENV_PRICES_CACHE: ("prices_cache", values.text),
     names.ENV_LEDGER: ("ledger", values.text),
     names.ENV_LEASE: ("lease", values.text),
@@ -191,10 +194,11 @@ def load_config(
             _logger.warning("%s", warning)
     settings: dict[str, Any] = {}
     origins: dict[str, tuple[str, str]] = {}
+    own: dict[str, object] = {}
     file = _find_file(path, env)
     if file is not None:
         settings["place"] = str(file)
-        _read_file(file, settings, origins)
+        own = _read_file(file, settings, origins)
     for variable, (field, parser) in _ENVIRONMENT.items():
         raw = env.get(variable, "").strip()
         if raw:
@@ -206,12 +210,25 @@ def load_config(
             raise ConfigError("argument", name, value, suggest(name, known))
         settings[name] = value
         origins[name] = ("argument", name)
-    if book is None and (settings.get("compute") or settings.get("region") or settings.get("prices")):
+    if book is None and (own or any(settings.get(name) for name in ("compute", "region", "prices_file"))):
         from spancost.prices.book import PriceBook
 
         book = PriceBook.shipped()
-    _check_prices(settings, origins, book)
+    if book is not None:
+        if "own" not in settings:
+            settings["own"] = _own_prices(own, settings, origins, book)
+        _check_machine(settings, origins, book)
     return Config(**settings)
+
+
+def own_prices_file(file: Path, book: PriceBook) -> OwnPrices:
+    """Return the own prices of a prices file.
+
+    Raises:
+        ConfigError: The file cannot be read, or something in it is wrong.
+    """
+    raw = {str(key): value for key, value in read_mapping(file).items()}
+    return read_own_prices(raw, str(file), book)
 
 
 def unknown_variables(environ: Mapping[str, str]) -> dict[str, str]:
@@ -256,18 +273,24 @@ def _parsed(parser: Parser, value: object, place: str, key: str) -> Any:
         raise ConfigError(place, key, value, str(error)) from None
 
 
-def _read_file(file: Path, settings: dict[str, Any], origins: dict[str, tuple[str, str]]) -> None:
+def _read_file(file: Path, settings: dict[str, Any], origins: dict[str, tuple[str, str]]) -> dict[str, object]:
+    """Read settings from a file, and return what it says about prices, unchecked."""
     place = str(file)
+    own: dict[str, object] = {}
     loaded = read_mapping(file)
     for key, value in _flattened(loaded, place):
-        if key == "prices":
-            settings["prices"] = value
+        if key in OWN_KEYS:
+            own[key] = value
             continue
         if key not in _FILE_KEYS:
-            raise ConfigError(place, key, value, "unknown key: " + suggest(key, [*_FILE_KEYS, "prices"], limit=40))
+            raise ConfigError(place, key, value, "unknown key: " + suggest(key, [*_FILE_KEYS, *OWN_KEYS], limit=50))
         field, parser = _FILE_KEYS[key]
         settings[field] = _parsed(parser, value, place, key)
         origins[field] = (place, key)
+    if "prices_file" in settings:
+        # As people expect it: beside the file that names it, wherever the process was started.
+        settings["prices_file"] = str(file.parent / settings["prices_file"])
+    return own
 
 
 def _flattened(loaded: dict[object, object], place: str) -> list[tuple[str, object]]:
@@ -287,11 +310,22 @@ def _flattened(loaded: dict[object, object], place: str) -> list[tuple[str, obje
     return flat
 
 
-def _check_prices(settings: dict[str, Any], origins: dict[str, tuple[str, str]], book: PriceBook | None) -> None:
-    """Check everything that depends on the price book, and read the `prices:` list."""
-    raw_prices = settings.pop("prices", None)
-    if book is None:
-        return
+def _own_prices(
+    own: Mapping[str, object], settings: Mapping[str, Any], origins: Mapping[str, tuple[str, str]], book: PriceBook
+) -> OwnPrices:
+    """Check and join the prices of `spancost.yaml` and of the prices file."""
+    found = read_own_prices(own, settings["place"], book) if own else NO_OWN_PRICES
+    named = settings.get("prices_file", "")
+    if not named:
+        return found
+    file = Path(named)
+    if not file.is_file():
+        raise ConfigError(*origins["prices_file"], named, "the path of a readable YAML file with prices")
+    return found.followed_by(own_prices_file(file, book))
+
+
+def _check_machine(settings: Mapping[str, Any], origins: Mapping[str, tuple[str, str]], book: PriceBook) -> None:
+    """Check region and machine against the price book."""
     region = cast("str", settings.get("region", ""))
     if region and region not in book.regions():
         place, key = origins["region"]
@@ -302,66 +336,3 @@ def _check_prices(settings: dict[str, Any], origins: dict[str, tuple[str, str]],
 
         place, key = origins["compute"]
         _parsed(lambda spec: compute_rate(str(spec), region or None, book), compute, place, key)
-    if raw_prices is not None:
-        settings["overrides"] = _overrides(raw_prices, str(settings.get("place", "")), book)
-
-
-def _missing(place: str, key: str) -> ConfigError:
-    """Return the error of a key that is not there: it has no value that could be named."""
-    error = ConfigError(place, key, None, "it is required")
-    error.args = (f"{place}: {key}: it is required",)
-    return error
-
-
-_OVERRIDE_KEYS: Final = ("price", "usd", "unit", "region", "valid_from")
-
-
-def _overrides(raw: object, place: str, book: PriceBook) -> tuple[PriceOverride, ...]:
-    if not isinstance(raw, list):
-        raise ConfigError(place, "prices", raw, "a list of prices, each with price, usd and unit")
-    return tuple(
-        _override(entry, place, f"prices[{index}]", book) for index, entry in enumerate(cast("list[object]", raw))
-    )
-
-
-def _override(entry: object, place: str, key: str, book: PriceBook) -> PriceOverride:
-    from spancost.prices.book import PriceOverride
-
-    if not isinstance(entry, dict):
-        raise ConfigError(place, key, entry, "a mapping with price, usd and unit")
-    given = {str(name): value for name, value in cast("dict[object, object]", entry).items()}
-    for name, value in given.items():
-        if name not in _OVERRIDE_KEYS:
-            raise ConfigError(place, f"{key}.{name}", value, "unknown key: " + suggest(name, _OVERRIDE_KEYS))
-    for name in ("price", "usd", "unit"):
-        if name not in given:
-            raise _missing(place, f"{key}.{name}")
-    price_id = str(given["price"])
-    if price_id not in book.price_ids():
-        raise ConfigError(place, f"{key}.price", price_id, "unknown price: " + suggest(price_id, book.price_ids()))
-    unit = book.records(price_id)[0].unit
-    if given["unit"] != unit:
-        raise ConfigError(place, f"{key}.unit", given["unit"], f"{price_id} is priced per {unit}")
-    try:
-        usd = Decimal(str(given["usd"]))
-    except InvalidOperation:
-        usd = Decimal("NaN")
-    if not usd.is_finite() or usd < 0:
-        raise ConfigError(place, f"{key}.usd", given["usd"], f"USD per {unit}, zero or more")
-    region = given.get("region")
-    if region is not None and region not in book.regions():
-        raise ConfigError(place, f"{key}.region", region, "unknown region: " + suggest(str(region), book.regions()))
-    valid_from = given.get("valid_from")
-    if valid_from is not None and not isinstance(valid_from, date):
-        try:
-            valid_from = date.fromisoformat(str(valid_from))
-        except ValueError:
-            raise ConfigError(place, f"{key}.valid_from", valid_from, "a date such as 2026-01-31") from None
-    return PriceOverride(
-        price_id=price_id,
-        usd=usd,
-        unit=unit,
-        region=None if region is None else str(region),
-        valid_from=valid_from,
-        place=place,
-    )

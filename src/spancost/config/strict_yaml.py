@@ -31,6 +31,12 @@ def read_mapping(file: Path) -> dict[object, object]:
         raise ConfigError(place, where, str(problem), "valid YAML") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(place, "the file", str(error), "a readable UTF-8 file") from None
+    except ValueError as error:  # the 30th of February
+        raise ConfigError(
+            place, "the file", str(error), "days of the calendar, and numbers that are none too long"
+        ) from None
+    except RecursionError:
+        raise ConfigError(place, "the file", "too deep", "a file without hundreds of levels") from None
     if loaded is None:
         return {}
     if not isinstance(loaded, dict):

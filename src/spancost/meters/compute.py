@@ -2,18 +2,23 @@
 
 How much of an instance-second belongs to which span is worked out in `tree.py`; here is what such a second costs.
 Until the rate is known (`is_pending`) seconds are held and priced afterwards; if it stays unknown they are counted as
-`unpriced`, reason `compute_rate_unknown`.
+`unpriced`, reason `compute_rate_unknown`, or `container_share_unknown` where the machine is known and the part of it
+that this container bears is not.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from spancost import names
 from spancost.charge import PriceLine, price_line
+from spancost.meters.request_billing import SPAN_TIME, RequestClock
 
 if TYPE_CHECKING:
     from spancost.prices.compute import ComputeRate
+
+RATE_UNKNOWN: Final = "compute_rate_unknown"
+RATE_PENDING: Final = "compute_rate_pending"
 
 
 class ComputePricing:
@@ -27,31 +32,79 @@ class ComputePricing:
         pending: The rate is being looked up; `settle` will be called.
     """
 
-    __slots__ = ("assumed", "attributes", "is_pending", "is_split", "lines", "list_usd_per_s", "rate", "usd_per_s")
+    __slots__ = (
+        "assumed",
+        "attributes",
+        "billing",
+        "idle_list_usd_per_s",
+        "idle_usd_per_s",
+        "is_pending",
+        "is_split",
+        "lines",
+        "list_usd_per_s",
+        "rate",
+        "reason",
+        "usd_per_s",
+    )
 
-    def __init__(self, rate: ComputeRate | None = None, *, assumed: bool = False, pending: bool = False) -> None:
+    def __init__(
+        self,
+        rate: ComputeRate | None = None,
+        *,
+        assumed: bool = False,
+        pending: bool = False,
+    ) -> None:
         self.rate: ComputeRate | None = None
         self.assumed = assumed
         self.is_pending = False
         self.usd_per_s: float | None = None
         """What a second of the whole machine costs you, USD; None if unknown."""
         self.list_usd_per_s: float | None = None
+        self.idle_usd_per_s = 0.0
+        """What a second without any request costs you, USD; 0 while the rate is unknown."""
+        self.idle_list_usd_per_s = 0.0
+        self.billing: RequestClock | None = None
+        """Set where requests are billed, not machines."""
+        self.reason = RATE_UNKNOWN
+        """Why the rate is not known, where it is not."""
         self.lines: tuple[PriceLine, PriceLine]
         """Price line of compute, and the same where the share is estimated: ready, since every span asks for it."""
         self.attributes: tuple[dict[str, str], dict[str, str]]
         """Span attributes that say how compute is priced, for each of the lines; to be copied, not changed."""
-        self.settle(rate, assumed=assumed)
+        self.settle(rate, assumed=assumed, reason=RATE_PENDING if pending else RATE_UNKNOWN)
         self.is_pending = pending
         self.is_split = pending or rate is not None
         """Time is split among the spans inside a request. Without a price only requests as a whole are timed: what a
         span inside has earned would be shown nowhere."""
 
-    def settle(self, rate: ComputeRate | None, *, assumed: bool = False) -> None:
-        """State the rate, or with None that it stays unknown."""
+    def settle(
+        self, rate: ComputeRate | None, *, assumed: bool = False, reason: str = RATE_UNKNOWN, init_s: float = 0.0
+    ) -> None:
+        """State the rate, or with None that it stays unknown; under the engine's lock once spans are priced.
+
+        Args:
+            rate: What the machine costs.
+
+            assumed: The machine itself was assumed.
+
+            reason: Why it is not known, where it is not.
+
+            init_s: Time from the start of the process to its first request where that is billed, seconds.
+        """
         self.rate = rate
         self.assumed = assumed
-        self.usd_per_s = None if rate is None else rate.usd_per_second
-        self.list_usd_per_s = None if rate is None else rate.list_usd_per_second
+        self.reason = reason
+        self.billing = None
+        if rate is None:
+            self.usd_per_s = self.list_usd_per_s = None
+            self.idle_usd_per_s = self.idle_list_usd_per_s = 0.0
+        else:
+            self.usd_per_s, self.list_usd_per_s = rate.usd_per_second, rate.list_usd_per_second
+            idle, idle_list = rate.idle_usd_per_second, rate.idle_list_usd_per_second
+            self.idle_usd_per_s = rate.usd_per_second if idle is None else idle
+            self.idle_list_usd_per_s = rate.list_usd_per_second if idle_list is None else idle_list
+            if rate.billing is not None:
+                self.billing = RequestClock(rate, rate.billing, init_s if rate.billing.bills_init else 0.0)
         self.lines = (self._make_line(False), self._make_line(True))
         self.attributes = (_described(self.lines[0]), _described(self.lines[1]))
         self.is_pending = False
@@ -60,10 +113,9 @@ class ComputePricing:
     def _make_line(self, share_estimated: bool) -> PriceLine:
         rate = self.rate
         if rate is None:
-            return price_line(
-                names.COMPUTE, "", "instance", unit="s", status=names.UNPRICED, reason="compute_rate_unknown"
-            )
-        basis = [part for part in (rate.basis, "assumed_machine" if self.assumed else "") if part]
+            return price_line(names.COMPUTE, "", "instance", unit="s", status=names.UNPRICED, reason=self.reason)
+        assumed = "assumed_machine" if self.assumed else ""
+        basis = [part for part in (rate.basis, assumed, SPAN_TIME if rate.billing else "") if part]
         if share_estimated:
             basis.append("share:1")
         return price_line(

@@ -1,35 +1,60 @@
-"""Price the response bytes that a server sends to the internet.
+"""Price the bytes that leave the cloud: answers of servers to clients, and uploads of clients to public hosts.
 
-Reads the body size of HTTP SERVER spans: what our capture hooks counted, else `http.response.body.size`, else a
-recorded Content-Length header. Unit: GB of 2^30 bytes. AWS, GCP and Azure print "GB" (GCP: GiB) and mean powers
-of 1024, as the tier edges of their price lists show: "10 TB" ends at 10 240 GB. The rate is the first paid tier of
-the region (`<provider>.egress.internet` in the price book, checked 2024-09 to 2026).
+Answers: the body size of HTTP SERVER spans, as our capture hooks counted it, else `http.response.body.size`, else a
+recorded Content-Length header. Uploads: the body size of HTTP CLIENT spans (`http.request_bytes` of a capture hook,
+else `http.request.body.size`, else a recorded Content-Length) where the host is public.
 
-Left out: response headers and TLS (a few hundred bytes an answer), uploads to other hosts, traffic between zones and
-regions, NAT and CDN: a span does not show the path. So a private peer, which may be a load balancer in front of the
-internet, is charged and marked `estimated`.
+Unit: GB of 2^30 bytes. AWS, GCP and Azure print "GB" (GCP: GiB) and mean powers of 1024, as the tier edges of their
+price lists show: "10 TB" ends at 10 240 GB. The rate is the first paid tier of the region
+(`<provider>.egress.internet` in the price book, checked 2024-09 to 2026).
+
+Who receives the answers is said by `egress.clients`, or by `egress.rules` for some services and routes:
+
+    internet   everything goes to the internet
+    private    nothing does: free
+    cdn        to a CDN in front. The way from an AWS origin to CloudFront is free; the bytes are charged at
+               CloudFront's price, once: what it serves from its cache is never seen here, hence `estimated`
+    auto       a public peer is the internet. Instrumentations report the socket's peer, which behind a load balancer
+               is private though the bytes go to the internet; so a private peer is free only where no proxy is
+               configured and no forwarding header was seen. Else, and where no peer is known, it is the internet,
+               `estimated`, basis `client_assumed_internet`
+
+Left out: headers and TLS (a few hundred bytes), and the path between zones and regions, NAT gateways and private
+links, which no span shows. Traffic to AWS of the same region is free, and so is what goes to a host of the own network.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from math import isfinite
-from typing import Any, Final, Literal, NamedTuple, cast
+from typing import Any, Final, NamedTuple, cast
 
 from spancost import names
-from spancost.charge import SERVER, Charge, PriceLine, SpanView, price_line
-from spancost.client_address import is_private_address
+from spancost.charge import CLIENT, SERVER, Charge, PriceLine, SpanView, price_line
+from spancost.client_address import CLIENT_PRIVATE, FORWARDED, is_public_host, privacy_of
+from spancost.config.values import EgressRule
 from spancost.prices.book import PriceBook, Rate, Unpriced
-
-Clients = Literal["internet", "private"]
 
 BYTES_PER_GB: Final = 2**30
 
-_OPERATION = "internet"
+AUTO, INTERNET, PRIVATE, CDN = "auto", "internet", "private", "cdn"
+
+REQUEST_BYTES: Final = "http.request_bytes"
+"""Fact, int: bytes of the request's body that an HTTP client has sent."""
+_MAX_REMEMBERED: Final = 1024
+_AWS_HOST: Final = re.compile(r"(?:^|\.)([a-z]{2}(?:-[a-z]+)+-\d)\.(?:[a-z0-9-]+\.)*amazonaws\.com(?:\.cn)?$")
+_OWN_CLOUD: Final = {
+    "aws": (".amazonaws.com", ".amazonaws.com.cn"), "gcp": (".googleapis.com",), "azure": (".core.windows.net",),
+}  # fmt: skip
+"""Hosts of the cloud itself: in the same region nothing is charged for the way to them."""
 _UNIT = "GB"
 _MAX_BYTES = 2**63
 _FOREVER_NS = 2**63
 
+CDN_CACHE: Final = "cdn_cache_not_seen"
+NO_CDN_PRICE: Final = "no_cdn_price"
 REGION_UNKNOWN: Final = "region_unknown"
 SIZE_UNKNOWN: Final = "response_size_unknown"
 BAD_SIZE: Final = "bad_size"
@@ -45,6 +70,17 @@ _HTTP_KEYS = (
     "url.scheme",
     "http.scheme",
 )
+_FORWARDED_HEADER_KEYS = frozenset(
+    {
+        "http.request.header.x_forwarded_for",
+        "http.request.header.x-forwarded-for",
+        "http.request.header.forwarded",
+        "http.request.header.via",
+        "http.request.header.x_real_ip",
+        "http.request.header.x-real-ip",
+    }
+)
+"""As instrumentations record headers where they are told to; for spans without facts of ours."""
 _PEER_KEYS = ("client.address", "net.peer.ip", "net.sock.peer.addr", "http.client_ip")
 _FORWARDED_KEYS = ("client.address", "http.client_ip")
 _NO_CHARGE: list[Charge] = []
@@ -62,16 +98,19 @@ class _Compiled(NamedTuple):
 
 
 class EgressMeter:
-    """Charges HTTP SERVER spans for their response bytes."""
+    """Charges HTTP SERVER spans for their answers, and HTTP CLIENT spans for their uploads."""
 
     def __init__(
         self,
         book: PriceBook,
         provider: str,
         region: str,
-        clients: Clients = "internet",
+        clients: str = AUTO,
         *,
         assumed_region: bool = False,
+        proxy: bool = False,
+        rules: Sequence[EgressRule] = (),
+        service: str = "",
     ) -> None:
         """Make a meter for one process.
 
@@ -82,18 +121,30 @@ class EgressMeter:
 
             region: Its region; empty if unknown.
 
-            clients: `private` if no client is reached over the internet: all bytes are free then.
+            clients: Who receives answers: `auto`, `internet`, `private` or `cdn`.
 
             assumed_region: The region was assumed, not stated: charges are marked `estimated`.
+
+            proxy: A load balancer or proxy stands in front.
+
+            rules: Other receivers for some services and routes; the first that matches wins.
+
+            service: `service.name` of the process.
         """
         self._book = book
         self._provider = provider
         self._region = region
         self._price_id = f"{provider}.egress.internet"
-        self._clients_private = clients == "private"
+        self._clients = clients
+        self._proxy = proxy
+        self._rules = tuple(rule for rule in rules if fnmatchcase(service, rule.service))
+        self._of_route: dict[str, str] = {}
+        self._leaves_to: dict[str, bool] = {}
         self._assumed_region = assumed_region
         unknown = self._unpriced(REGION_UNKNOWN)
-        self._compiled = _Compiled(0, 0 if provider and region else _FOREVER_NS, unknown, unknown, 0.0, 0.0)
+        until_ns = 0 if provider and region else _FOREVER_NS
+        self._compiled = _Compiled(0, until_ns, unknown, unknown, 0.0, 0.0)
+        self._cdn = _Compiled(0, until_ns, unknown, unknown, 0.0, 0.0)
         self._size_unknown = self._unpriced(SIZE_UNKNOWN)
         self._bad_size = self._unpriced(BAD_SIZE)
         self._free_line = price_line(names.EGRESS, provider, "private", unit=_UNIT, region=region, status=names.FREE)
@@ -104,39 +155,107 @@ class EgressMeter:
             return _NO_CHARGE
         facts = view.facts
         size: Any = facts.get("response_bytes")
+        clients = self._receivers(view) if self._rules else self._clients
         if size is None:
             size = _attribute_size(view)
             if size is None:
                 if facts.get("response_streaming") or not _is_http(view):
                     return _NO_CHARGE
-                return [Charge(self._free_line if self._clients_private else self._size_unknown, 0.0, 0.0, 0.0)]
+                return [Charge(self._free_line if clients == PRIVATE else self._size_unknown, 0.0, 0.0, 0.0)]
         if not isinstance(size, (int, float)) or isinstance(size, bool) or not 0 <= size < _MAX_BYTES:
             return [Charge(self._bad_size, 0.0, 0.0, 0.0)]
         quantity = size / BYTES_PER_GB
-        if self._clients_private:
+        is_known = True
+        if clients == AUTO:
+            is_private = _peer_is_private(view)
+            if is_private and not self._proxy and not _is_forwarded(view):
+                clients = PRIVATE
+            else:
+                is_known = is_private is False
+        if clients == PRIVATE:
             return [Charge(self._free_line, quantity, 0.0, 0.0)]
-        compiled = self._compiled
+        compiled = self._cdn if clients == CDN else self._compiled
         if not compiled.from_ns <= view.start_ns < compiled.until_ns:
-            compiled = self._compiled = self._compile(view.start_ns)
-        line = compiled.unknown_client if _client_is_private(view) else compiled.public_client
+            compiled = self._compile(view.start_ns, is_cdn=clients == CDN)
+        line = compiled.public_client if is_known else compiled.unknown_client
         return [Charge(line, quantity, quantity * compiled.usd_per_gb, quantity * compiled.list_usd_per_gb)]
 
-    def _compile(self, at_ns: int) -> _Compiled:
-        rate = self._book.price(self._price_id, self._region, at_ns)
-        if isinstance(rate, Unpriced):
-            line = self._unpriced(rate.reason)
-            return _Compiled(rate.valid_from_ns, rate.valid_until_ns, line, line, 0.0, 0.0)
-        return _Compiled(
-            rate.valid_from_ns,
-            rate.valid_until_ns,
-            self._priced(rate, client_known=True),
-            self._priced(rate, client_known=False),
-            rate.usd,
-            rate.list_usd,
-        )
+    def measure_upload(self, view: SpanView) -> list[Charge]:
+        """Return the charge for the request body that an HTTP client has sent to a public host.
 
-    def _priced(self, rate: Rate, *, client_known: bool) -> PriceLine:
-        assumed = [] if client_known else [CLIENT_ASSUMED]
+        Empty where the size is not known, the host is not public, or the way to it is free: nothing is assumed.
+        """
+        if view.kind != CLIENT:
+            return _NO_CHARGE
+        size: Any = view.facts.get(REQUEST_BYTES)
+        if size is None:
+            size = _request_size(view)
+        if not size:
+            return _NO_CHARGE
+        host = _host_of(view)
+        leaves = self._leaves_to.get(host)
+        if leaves is None:
+            leaves = self._leaves(host)
+            if len(self._leaves_to) < _MAX_REMEMBERED:
+                self._leaves_to[host] = leaves
+        if not leaves:
+            return _NO_CHARGE
+        if not isinstance(size, (int, float)) or isinstance(size, bool) or not 0 <= size < _MAX_BYTES:
+            return [Charge(self._bad_size, 0.0, 0.0, 0.0)]
+        compiled = self._compiled
+        if not compiled.from_ns <= view.start_ns < compiled.until_ns:
+            compiled = self._compile(view.start_ns, is_cdn=False)
+        quantity = size / BYTES_PER_GB
+        return [
+            Charge(
+                compiled.public_client, quantity, quantity * compiled.usd_per_gb, quantity * compiled.list_usd_per_gb
+            )
+        ]
+
+    def _leaves(self, host: str) -> bool:
+        """Say whether the way to a host is one to the internet."""
+        if not is_public_host(host):
+            return False
+        if not host.endswith(_OWN_CLOUD.get(self._provider, ("\0",))):
+            return True
+        # Another region's host is not the same region; one without a region is taken for the own one.
+        found = _AWS_HOST.search(host)
+        return found is not None and bool(self._region) and found[1] != self._region
+
+    def _receivers(self, view: SpanView) -> str:
+        """Return who receives the answers of a route, by rule."""
+        route = view.attributes.get("http.route")
+        key = route if isinstance(route, str) else ""
+        clients = self._of_route.get(key)
+        if clients is None:
+            clients = next((rule.clients for rule in self._rules if fnmatchcase(key, rule.route)), self._clients)
+            if len(self._of_route) < _MAX_REMEMBERED:
+                self._of_route[key] = clients
+        return clients
+
+    def _compile(self, at_ns: int, *, is_cdn: bool) -> _Compiled:
+        price_id = f"{self._provider}.egress.cloudfront" if is_cdn else self._price_id
+        rate = self._book.price(price_id, self._region, at_ns)
+        if isinstance(rate, Unpriced):
+            line = self._unpriced(NO_CDN_PRICE if is_cdn else rate.reason)
+            compiled = _Compiled(rate.valid_from_ns, rate.valid_until_ns, line, line, 0.0, 0.0)
+        else:
+            compiled = _Compiled(
+                rate.valid_from_ns,
+                rate.valid_until_ns,
+                self._priced(rate, CDN_CACHE if is_cdn else "", is_cdn=is_cdn),
+                self._priced(rate, CLIENT_ASSUMED, is_cdn=is_cdn),
+                rate.usd,
+                rate.list_usd,
+            )
+        if is_cdn:
+            self._cdn = compiled
+        else:
+            self._compiled = compiled
+        return compiled
+
+    def _priced(self, rate: Rate, basis: str, *, is_cdn: bool) -> PriceLine:
+        assumed = [basis] if basis else []
         if self._assumed_region:
             assumed.append(ASSUMED_REGION)
         if rate.region_fallback:
@@ -144,7 +263,7 @@ class EgressMeter:
         return price_line(
             names.EGRESS,
             self._provider,
-            _OPERATION,
+            CDN if is_cdn else INTERNET,
             unit=_UNIT,
             region=rate.region,
             sku=rate.sku,
@@ -157,7 +276,7 @@ class EgressMeter:
         return price_line(
             names.EGRESS,
             self._provider,
-            _OPERATION,
+            INTERNET,
             unit=_UNIT,
             region=self._region,
             status=names.UNPRICED,
@@ -182,12 +301,47 @@ def _attribute_size(view: SpanView) -> Any:
                 return None
         if _answers_without_body(view):
             return 0  # Content-Length is then the size of the body that was not sent
-        if isinstance(size, (list, tuple)):
-            size = cast("Sequence[Any]", size)
-            size = size[0] if size else "none"
-        if isinstance(size, str) and len(size) < 20 and size.isascii() and size.strip().isdigit():
-            size = int(size)
+        size = _content_length(size)
+    return _finite(size)
+
+
+def _request_size(view: SpanView) -> Any:
+    """Return the size of the request's body that the attributes show, valid or not; None if they show none."""
+    attributes = view.attributes
+    size = attributes.get("http.request.body.size")
+    if size is None:
+        size = attributes.get("http.request.header.content_length")
+        if size is None:
+            size = attributes.get("http.request_content_length")
+        size = _content_length(size)
+    return _finite(size)
+
+
+def _content_length(size: Any) -> Any:
+    """Return a recorded Content-Length as a number where it is one."""
+    if isinstance(size, (list, tuple)):
+        size = cast("Sequence[Any]", size)
+        size = size[0] if size else "none"
+    if isinstance(size, str) and len(size) < 20 and size.isascii() and size.strip().isdigit():
+        return int(size)
+    return size
+
+
+def _finite(size: Any) -> Any:
     return -1 if isinstance(size, float) and not isfinite(size) else size
+
+
+def _host_of(view: SpanView) -> str:
+    """Return the host that a client span talks to, without port."""
+    get = view.attributes.get
+    host = get("server.address") or get("net.peer.name") or get("http.host")
+    if not host:
+        url = str(get("url.full") or get("http.url") or "")[:2048]
+        host = url.partition("://")[2].partition("/")[0].partition("?")[0].rpartition("@")[2]
+    text = str(host).lower()
+    if text.startswith("["):
+        return text[1:].partition("]")[0]
+    return text if text.count(":") > 1 else text.partition(":")[0]
 
 
 def _answers_without_body(view: SpanView) -> bool:
@@ -197,14 +351,26 @@ def _answers_without_body(view: SpanView) -> bool:
     return method == "HEAD" or status in (204, 304)
 
 
-def _client_is_private(view: SpanView) -> bool:
-    """Return False if the peer, or the client that a proxy reported, has a public address."""
-    private = view.facts.get("client_private")
+def _peer_is_private(view: SpanView) -> bool | None:
+    """Say whether the answer goes to a private address; None if no address is known.
+
+    A public one wins: the client that a proxy has reported.
+    """
+    private = view.facts.get(CLIENT_PRIVATE)
     if private is False:
         return False
     attributes = view.attributes
     for key in _FORWARDED_KEYS if private else _PEER_KEYS:
         address = attributes.get(key)
-        if address is not None and not is_private_address(address):
-            return False
-    return True
+        if address is not None:
+            seen = privacy_of(address)
+            if seen is False:
+                return False
+            private = private or seen
+    return private
+
+
+def _is_forwarded(view: SpanView) -> bool:
+    if view.facts.get(FORWARDED):
+        return True
+    return not _FORWARDED_HEADER_KEYS.isdisjoint(view.attributes)

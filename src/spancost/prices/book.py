@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
+from spancost import names
 from spancost.errors import ConfigError, PriceBookError, suggest
+from spancost.prices.discounts import NO_DISCOUNTS, Applied, Discount, Discounts
 
 UnpricedReason = Literal["unknown_sku", "no_price", "not_yet_priced"]
 
@@ -27,6 +29,13 @@ _BOOK: Final = Path(__file__).parent / "data" / "book.json"
 _MAX_COMPILED: Final = 4096
 _FOREVER_NS: Final = 2**63 - 1
 _NS_PER_S: Final = 1_000_000_000
+
+_GLOB: Final = frozenset("*?[")
+SHIPPED: Final = "spancost"
+_COMPUTE_SERVICES: Final = frozenset(
+    {"apprunner", "appservice", "cloudfunctions_gen1", "cloudrun", "containerapps", "ec2", "fargate", "functions"}
+    | {"gce", "vm"}
+)
 
 Data: TypeAlias = Mapping[str, Any]
 
@@ -72,6 +81,8 @@ class PriceRecord:
     """`verified-3`, `verified-2`, `single` or `memory`."""
     vcpu: Decimal | None = None
     memory_gib: Decimal | None = None
+    origin: str = SHIPPED
+    """Who read it: `spancost` for the shipped book, `aws-price-list`, `azure-retail-prices`, `gcp-catalog`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +95,15 @@ class PriceOverride:
     unit: str
     """Must be the unit of the price it replaces."""
     region: str | None = None
-    """None: everywhere."""
+    """Region or glob of regions; None: everywhere."""
     valid_from: date | None = None
     """First day, UTC; None: always."""
+    valid_to: date | None = None
+    """Last day, UTC; None: always."""
     place: str = "configuration"
     """File or variable it was read from."""
+    pattern: str = ""
+    """The glob of price ids it was written with; empty where it names one price."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +117,8 @@ class Rate:
     """List price, USD per unit. Equal to `usd` where an override prices something without a list price."""
     unit: str
     source: str
-    """`spancost:2026-07-28` (day the list price was checked) or `override:<place>`."""
+    """`spancost:2026-07-28` (day the list price was checked), `aws-price-list:2026-11-20` where it was refreshed, with
+    `+discount:<names>` where you pay less; or `override:<place>`."""
     region: str
     """Region that is charged: the one asked for, or the vendor's default where none was given."""
     rate_region: str
@@ -117,7 +133,13 @@ class Rate:
     """Unix nanoseconds, exclusive."""
     price: PriceRecord
     """The list price behind it, for people."""
+    paid: Decimal
+    """`usd`, exact, for people."""
+    listed: Decimal
+    """`list_usd`, exact, for people."""
     override: PriceOverride | None = None
+    discounts: str = ""
+    """Names of the discounts in `usd`, with commas."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +157,22 @@ class Unpriced:
 class PriceBook:
     """Looks up rates; safe to call from any thread, and re-entrantly.
 
-    Look-up order: override > shipped price of that region > price of the vendor's default region, marked
-    `region_fallback` > unpriced.
+    Look-up order: override > refreshed price of that region > shipped price of that region > price of the vendor's
+    default region, refreshed before shipped, marked `region_fallback` > unpriced. A discount is taken off a list price,
+    not off an override: an override is what you pay.
     """
 
-    __slots__ = ("_compiled", "_defaults", "_overrides", "_prices", "_records", "_regions", "_sources")
+    __slots__ = (
+        "_cached",
+        "_compiled",
+        "_defaults",
+        "_discounts",
+        "_overrides",
+        "_prices",
+        "_records",
+        "_regions",
+        "_sources",
+    )
 
     def __init__(self, data: Data, overrides: Iterable[PriceOverride] = ()) -> None:
         """Make a book from the parsed content of a `book.json`."""
@@ -150,6 +183,8 @@ class PriceBook:
         self._records: dict[str, tuple[PriceRecord, ...]] = {}
         self._compiled: dict[tuple[str, str], tuple[Rate | Unpriced, ...]] = {}
         self._overrides: dict[str, tuple[PriceOverride, ...]] = {}
+        self._cached: Mapping[str, tuple[PriceRecord, ...]] = {}
+        self._discounts = NO_DISCOUNTS
         for override in overrides:
             self._add_override(override)
 
@@ -176,14 +211,32 @@ class PriceBook:
         Raises:
             ConfigError: An override names an unknown price or region, a wrong unit or a negative price.
         """
+        book = self._copy()
+        for override in overrides:
+            book._add_override(override)
+        return book
+
+    def with_discounts(self, discounts: Iterable[Discount]) -> PriceBook:
+        """Return a book in which these discounts, and no others, are taken off list prices."""
+        book = self._copy()
+        book._discounts = Discounts(discounts)
+        return book
+
+    def with_cache(self, cached: Mapping[str, Sequence[PriceRecord]]) -> PriceBook:
+        """Return a book with these refreshed prices, by id, and no others; ids that the book lacks are ignored."""
+        book = self._copy()
+        book._cached = {price_id: tuple(records) for price_id, records in cached.items() if price_id in self._prices}
+        book._records = {}
+        return book
+
+    def _copy(self) -> PriceBook:
         book = PriceBook.__new__(PriceBook)
         book._prices, book._sources = self._prices, self._sources
         book._defaults, book._regions = self._defaults, self._regions
-        book._records = self._records
-        book._compiled = {}
+        book._records, book._cached = self._records, self._cached
+        book._discounts = self._discounts
         book._overrides = dict(self._overrides)
-        for override in overrides:
-            book._add_override(override)
+        book._compiled = {}
         return book
 
     def price_ids(self) -> tuple[str, ...]:
@@ -205,16 +258,27 @@ class PriceBook:
         return self._defaults.get(vendor, "")
 
     def records(self, price_id: str) -> tuple[PriceRecord, ...]:
-        """Return every record of an id, all regions and dates, for people; empty for an unknown id."""
+        """Return every record of an id, all regions and dates, refreshed ones first; empty for an unknown id."""
         records = self._records.get(price_id)
         if records is None:
             data = self._prices.get(price_id)
             if data is None:
                 return ()
-            records = self._records[price_id] = tuple(
-                _record(price_id, data, rate, self._sources) for rate in data["rates"]
-            )
+            shipped = (_record(price_id, data, rate, self._sources) for rate in data["rates"])
+            records = self._records[price_id] = (*self._cached.get(price_id, ()), *shipped)
         return records
+
+    def template(self, price_id: str) -> PriceRecord | None:
+        """Return what all records of an id have in common, without a price; None for an unknown id."""
+        data = self._prices.get(price_id)
+        if data is None:
+            return None
+        blank: dict[str, Any] = {"regions": [], "usd": None, "source": 0, "as_of": "", "confidence": ""}
+        return _record(price_id, data, blank, [""])
+
+    def overrides(self, price_id: str) -> tuple[PriceOverride, ...]:
+        """Return the overrides of an id, in the order in which they were added."""
+        return self._overrides.get(price_id, ())
 
     def operations(self, price_id: str) -> tuple[str, ...]:
         """Return the API operations billed with this price."""
@@ -230,7 +294,7 @@ class PriceBook:
             raise ConfigError(override.place, f"{override.price_id}: usd", str(override.usd), "a number, zero or more")
         vendor = override.price_id.partition(".")[0]
         known = self._regions.get(vendor, ())
-        if override.region is not None and known and override.region not in known:
+        if override.region is not None and known and not matching(override.region, known):
             raise ConfigError(
                 override.place, f"{override.price_id}: region", override.region, suggest(override.region, known)
             )
@@ -255,20 +319,29 @@ class PriceBook:
         if found is None and override is None:
             return Unpriced("not_yet_priced", price_id, records[0].unit, since, until)
         record, matched = found if found is not None else (records[0], "")
+        applied: Applied | None = None
+        if override is None and self._discounts:
+            vendor, component = price_id.partition(".")[0], component_of(price_id)
+            applied = self._discounts.applied(component, vendor, price_id, charged, at_ns)
+            since, until = max(since, applied.from_ns), min(until, applied.until_ns)
         if override is None and record.usd is None:
             return Unpriced("no_price", price_id, record.unit, since, until)
-        usd = record.usd if override is None else override.usd
-        list_usd = usd if record.usd is None or found is None else record.usd
-        assert usd is not None  # both None returned above
-        assert list_usd is not None
+        paid = record.usd if override is None else override.usd
+        listed = paid if record.usd is None or found is None else record.usd
+        assert paid is not None  # both None returned above
+        assert listed is not None
+        source = f"{record.origin}:{record.as_of}" if override is None else f"override:{override.place}"
         if override is not None and override.region is not None:
             fallback = False  # you said what it costs there
+        if applied is not None and applied.names:
+            paid *= applied.exact_factor
+            source = f"{source}+discount:{applied.names}"
         return Rate(
             price_id=price_id,
-            usd=float(usd),
-            list_usd=float(list_usd),
+            usd=float(paid),
+            list_usd=float(listed),
             unit=record.unit,
-            source=f"spancost:{record.as_of}" if override is None else f"override:{override.place}",
+            source=source,
             region=charged,
             rate_region=default if fallback and matched != charged else charged,
             region_fallback=fallback,
@@ -276,7 +349,10 @@ class PriceBook:
             valid_from_ns=since,
             valid_until_ns=until,
             price=record,
+            paid=paid,
+            listed=listed,
             override=override,
+            discounts="" if applied is None else applied.names,
         )
 
 
@@ -297,16 +373,19 @@ def _best(records: Iterable[PriceRecord], region: str, at_ns: int) -> tuple[Pric
 def _override(overrides: Iterable[PriceOverride], region: str, at_ns: int) -> PriceOverride | None:
     best: PriceOverride | None = None
     for override in overrides:
-        if override.region not in (None, region) or _ns(override.valid_from, 0) > at_ns:
+        if override.region is not None and not fnmatchcase(region, override.region):
+            continue
+        if not _ns(override.valid_from, 0) <= at_ns < _end_ns(override.valid_to):
             continue
         if best is None or _rank(override) >= _rank(best):
             best = override
     return best
 
 
-def _rank(override: PriceOverride) -> tuple[bool, int]:
-    """A region's own override before one for everywhere, then the youngest."""
-    return (override.region is not None, _ns(override.valid_from, 0))
+def _rank(override: PriceOverride) -> tuple[bool, int, int]:
+    """A price by its name before a glob, a region before a glob before everywhere, then the youngest."""
+    of_region = 0 if override.region is None else 1 if is_glob(override.region) else 2
+    return (not override.pattern, of_region, _ns(override.valid_from, 0))
 
 
 def _interval(records: Iterable[PriceRecord], overrides: Iterable[PriceOverride], at_ns: int) -> tuple[int, int]:
@@ -315,7 +394,9 @@ def _interval(records: Iterable[PriceRecord], overrides: Iterable[PriceOverride]
     for record in records:
         edges.add(_ns(record.valid_from, 0))
         edges.add(_ns(record.valid_until, _FOREVER_NS))
-    edges.update(_ns(override.valid_from, 0) for override in overrides)
+    for override in overrides:
+        edges.add(_ns(override.valid_from, 0))
+        edges.add(_end_ns(override.valid_to))
     steps = sorted(edges)
     index = min(max(bisect_right(steps, at_ns), 1), len(steps) - 1)
     return steps[index - 1], steps[index]
@@ -325,6 +406,34 @@ def _ns(day: date | None, default: int) -> int:
     if day is None:
         return default
     return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * _NS_PER_S
+
+
+def _end_ns(last_day: date | None) -> int:
+    return _FOREVER_NS if last_day is None else _ns(last_day + timedelta(days=1), 0)
+
+
+def is_glob(text: str) -> bool:
+    """Say whether a text is a glob rather than a name."""
+    return not _GLOB.isdisjoint(text)
+
+
+def matching(pattern: str, among: Iterable[str]) -> tuple[str, ...]:
+    """Return the names that are `pattern`, or that match it where it is a glob."""
+    return tuple(name for name in among if fnmatchcase(name, pattern))
+
+
+def component_of(price_id: str) -> str:
+    """Return the component (`names.COMPONENTS`) whose usage a price is for; `custom` for none of the known ones.
+
+    AWS Lambda is `aws`: the same prices serve functions that are called and functions that are run.
+    """
+    vendor, _, rest = price_id.partition(".")
+    service = rest.partition(".")[0]
+    if service == "egress":
+        return names.EGRESS
+    if service in _COMPUTE_SERVICES:
+        return names.COMPUTE
+    return names.AWS if vendor == "aws" else names.CUSTOM
 
 
 def _record(price_id: str, data: Data, rate: Data, sources: list[str]) -> PriceRecord:

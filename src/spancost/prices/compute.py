@@ -1,10 +1,11 @@
 """What a machine costs per second: from a specification such as `aws:m6i.large` to a rate.
 
-    aws:m6i.large          EC2 on demand, Linux, shared tenancy
-    gcp:e2-standard-2      Compute Engine on demand
-    azure:D2s_v5           Azure VM, pay as you go, Linux (also `azure:Standard_D2s_v5`)
-    fargate:1vcpu-2gb      Fargate Linux x86 (`fargate-arm:` for Graviton)
-    0.096usd/h             any machine, your own price (per s, min, h, day, or month of 730 h)
+    aws:m6i.large              EC2 on demand, Linux, shared tenancy
+    gcp:e2-standard-2          Compute Engine on demand
+    azure:D2s_v5               Azure VM, pay as you go, Linux (also `azure:Standard_D2s_v5`)
+    fargate:1vcpu-2gb          and other platforms without machines: see `platforms.py`
+    0.096usd/h                 any machine, your own price (per s, min, h, day, or month of 730 h)
+    aws:m6i.large@0.05usd/h    list price from the book, and what you pay: spot, or a negotiated rate
 
 Prices are USD list prices of the shipped book, with its overrides. A size that the book lacks is taken
 from another size of the same family by the ratio of the two: on-demand prices are linear in size.
@@ -15,13 +16,15 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import Final
 
-from spancost.errors import SpancostError, suggest
-from spancost.prices.book import PriceBook, Rate, Unpriced
+from spancost.errors import suggest
+from spancost.prices.book import PriceBook
+from spancost.prices.machine_rate import REGION_FALLBACK, ComputeRate, ComputeSpecError, Part, combined, known
+from spancost.prices.platforms import PLATFORMS, platform_rate
 
 _SECONDS: Final = {
     "s": 1, "sec": 1, "second": 1,
@@ -37,42 +40,15 @@ _EC2_UNITS: Final = {
 _PLAIN: Final = re.compile(
     r"(?P<usd>[-+]?[0-9.eE_-]*[0-9.])\s*(?P<currency>[A-Za-z$€]+)\s*(/|\s+per\s+)\s*(?P<per>\w+)"
 )
-_FARGATE: Final = re.compile(r"(?P<vcpu>\d+(\.\d+)?)vcpu-(?P<memory>\d+(\.\d+)?)gi?b", re.IGNORECASE)
-_SYNTAX: Final = "use aws:m6i.large, gcp:e2-standard-2, azure:D2s_v5, fargate:1vcpu-2gb or 0.096usd/h"
-_FARGATE_PRICES: Final = {"fargate": "aws.fargate.x86", "fargate-arm": "aws.fargate.arm"}
+SYNTAX: Final = (
+    "aws:m6i.large, gcp:e2-standard-2, azure:D2s_v5, fargate:1vcpu-2gb, lambda:512mb, apprunner:1vcpu-2gb, "
+    "cloudrun:1vcpu-512mb, cloudrun-instance:1vcpu-512mb, containerapps:0.5vcpu-1gb, appservice:P1v3 or 0.096usd/h"
+)
+"""What is accepted, by example."""
+_MACHINES: Final = {"aws": "aws.ec2.", "gcp": "gcp.gce.", "azure": "azure.vm."}
 
 SIZE_RATIO: Final = "size_ratio"
-REGION_FALLBACK: Final = "region_fallback"
-
-
-class ComputeSpecError(SpancostError, ValueError):
-    """A compute specification is wrong. The message says what is accepted."""
-
-
-@dataclass(frozen=True, slots=True)
-class ComputeRate:
-    """What a machine costs."""
-
-    usd_per_second: float
-    """What it costs you."""
-    usd_per_hour: Decimal
-    list_usd_per_second: float
-    list_usd_per_hour: Decimal
-    vcpu: float | None
-    """None for a plain price."""
-    memory_gib: float | None
-    region: str
-    """Region that is charged; empty for a plain price without one."""
-    provider: str
-    """`aws`, `gcp`, `azure`, or `custom` for a plain price."""
-    sku: str
-    """As people call it: `m6i.large`, `fargate:1vcpu-2gb`, `0.096usd/h`."""
-    source: str
-    """`spancost:2026-09-06`, `override:<place>`, or `configured` for a plain price."""
-    region_fallback: bool
-    """The price is that of the provider's default region."""
-    basis: str
-    """What was assumed: `size_ratio`, `region_fallback`, both with a comma, or nothing."""
+__all__ = ["REGION_FALLBACK", "SIZE_RATIO", "SYNTAX", "ComputeRate", "ComputeSpecError", "compute_rate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,24 +77,41 @@ def compute_rate(spec: str, region: str | None, book: PriceBook, at_ns: int | No
     text = spec.strip()
     region = (region or "").strip()
     at = time.time_ns() if at_ns is None else at_ns
+    listed, negotiated, paid = text.partition("@")
+    if negotiated:
+        return _negotiated(spec, listed.strip(), paid.strip(), region, book, at)
     plain = _PLAIN.fullmatch(text)
     if plain is not None:
         return _plain_rate(spec, plain, region)
     kind, colon, name = text.partition(":")
     kind, name = kind.strip().lower(), name.strip()
-    if colon and name:
-        if kind in _FARGATE_PRICES:
-            return _fargate_rate(spec, kind, name, region, book, at)
-        if kind == "aws":
-            return _machine_rate(spec, "aws", "aws.ec2.", name.lower(), region, book, at)
-        if kind == "gcp":
-            return _machine_rate(spec, "gcp", "gcp.gce.", name.lower(), region, book, at)
-        if kind == "azure":
-            return _machine_rate(spec, "azure", "azure.vm.", _azure_name(name), region, book, at)
-        raise ComputeSpecError(
-            f"compute {spec!r}: {kind!r}: {suggest(kind, ('aws', 'gcp', 'azure', *_FARGATE_PRICES))}"
-        )
-    raise ComputeSpecError(f"compute {spec!r} is not understood: {_SYNTAX}")
+    if not colon or not name:
+        raise ComputeSpecError(f"compute {spec!r} is not understood: use {SYNTAX}")
+    if kind in PLATFORMS:
+        return platform_rate(spec, kind, name, region, book, at)
+    prefix = _MACHINES.get(kind)
+    if prefix is None:
+        raise ComputeSpecError(f"compute {spec!r}: {kind!r}: {suggest(kind, (*_MACHINES, *PLATFORMS), limit=20)}")
+    name = _azure_name(name) if kind == "azure" else name.lower()
+    return _machine_rate(spec, kind, prefix, name, region, book, at)
+
+
+def _negotiated(spec: str, listed: str, paid: str, region: str, book: PriceBook, at_ns: int) -> ComputeRate:
+    plain = _PLAIN.fullmatch(paid)
+    if plain is None or not listed or _PLAIN.fullmatch(listed) is not None:
+        raise ComputeSpecError(f"compute {spec!r}: write a machine and what you pay as aws:m6i.large@0.05usd/h")
+    rate = compute_rate(listed, region, book, at_ns)
+    if rate.billing is not None:
+        raise ComputeSpecError(f"compute {spec!r}: billed by request: set your own prices under `prices:` instead")
+    own = _plain_rate(spec, plain, region)
+    whole = rate.idle_usd_per_second == rate.usd_per_second
+    return replace(
+        rate,
+        usd_per_second=own.usd_per_second,
+        usd_per_hour=own.usd_per_hour,
+        idle_usd_per_second=own.usd_per_second if whole else rate.idle_usd_per_second,
+        source=own.source,
+    )
 
 
 def _plain_rate(spec: str, match: re.Match[str], region: str) -> ComputeRate:
@@ -127,7 +120,7 @@ def _plain_rate(spec: str, match: re.Match[str], region: str) -> ComputeRate:
     except InvalidOperation:
         usd = Decimal("NaN")
     if not math.isfinite(float(usd)):
-        raise ComputeSpecError(f"compute {spec!r}: {match['usd']!r} is not a number: {_SYNTAX}")
+        raise ComputeSpecError(f"compute {spec!r}: {match['usd']!r} is not a number: use {SYNTAX}")
     if match["currency"].lower() != "usd":
         raise ComputeSpecError(f"compute {spec!r}: currency {match['currency']!r} is not accepted: prices are in usd")
     seconds = _SECONDS.get(match["per"].lower())
@@ -153,25 +146,15 @@ def _plain_rate(spec: str, match: re.Match[str], region: str) -> ComputeRate:
     )
 
 
-def _fargate_rate(spec: str, kind: str, name: str, region: str, book: PriceBook, at_ns: int) -> ComputeRate:
-    match = _FARGATE.fullmatch(name)
-    if match is None or not Decimal(match["vcpu"]):
-        raise ComputeSpecError(f"compute {spec!r}: write vCPUs and memory as {kind}:1vcpu-2gb or {kind}:0.25vcpu-0.5gb")
-    vcpu, memory = Decimal(match["vcpu"]), Decimal(match["memory"])
-    cpu_rate = _known(spec, book.price(f"{_FARGATE_PRICES[kind]}.vcpu_hour", region, at_ns))
-    memory_rate = _known(spec, book.price(f"{_FARGATE_PRICES[kind]}.gb_hour", region, at_ns))
-    parts = ((cpu_rate, vcpu), (memory_rate, memory))
-    return _rate(parts, provider="aws", sku=f"{kind}:{name.lower()}", vcpu=vcpu, memory_gib=memory, basis="")
-
-
 def _machine_rate(
     spec: str, provider: str, prefix: str, name: str, region: str, book: PriceBook, at_ns: int
 ) -> ComputeRate:
     records = book.records(prefix + name)
     if records:
-        rate = _known(spec, book.price(prefix + name, region, at_ns))
+        rate = known(spec, book.price(prefix + name, region, at_ns))
         vcpu, memory = records[0].vcpu, records[0].memory_gib
-        return _rate(((rate, Decimal(1)),), provider=provider, sku=name, vcpu=vcpu, memory_gib=memory, basis="")
+        one = Part(rate, Decimal(1), Decimal(1))
+        return combined((one,), provider=provider, sku=name, vcpu=vcpu, memory_gib=memory, is_machine=True)
     names = [price_id.removeprefix(prefix) for price_id in book.price_ids() if price_id.startswith(prefix)]
     sibling = _sibling(name, names)
     if sibling is None:
@@ -179,54 +162,16 @@ def _machine_rate(
         hint = suggest(name.removeprefix("Standard_"), shown)
         raise ComputeSpecError(f"compute {spec!r}: no price for {name!r}: {hint}; or give a price: 0.096usd/h")
     sibling_name, ratio = sibling
-    rate = _known(spec, book.price(prefix + sibling_name, region, at_ns))
+    rate = known(spec, book.price(prefix + sibling_name, region, at_ns))
     record = book.records(prefix + sibling_name)[0]
     vcpu = None if record.vcpu is None else record.vcpu * ratio
     if vcpu is not None and provider == "aws" and name.startswith("t"):
         vcpu = max(vcpu, Decimal(2))  # burstable sizes below large have 2 vCPUs and a smaller share of them
     memory = None if record.memory_gib is None else record.memory_gib * ratio
-    return _rate(((rate, ratio),), provider=provider, sku=name, vcpu=vcpu, memory_gib=memory, basis=SIZE_RATIO)
-
-
-def _rate(
-    parts: Sequence[tuple[Rate, Decimal]],
-    *,
-    provider: str,
-    sku: str,
-    vcpu: Decimal | None,
-    memory_gib: Decimal | None,
-    basis: str,
-) -> ComputeRate:
-    per_hour = sum((_usd(rate) * quantity for rate, quantity in parts), Decimal(0))
-    list_per_hour = sum(((rate.price.usd or _usd(rate)) * quantity for rate, quantity in parts), Decimal(0))
-    first = parts[0][0]
-    fallback = any(rate.region_fallback for rate, _ in parts)
-    return ComputeRate(
-        usd_per_second=float(per_hour / 3600),
-        usd_per_hour=per_hour,
-        list_usd_per_second=float(list_per_hour / 3600),
-        list_usd_per_hour=list_per_hour,
-        vcpu=None if vcpu is None else float(vcpu),
-        memory_gib=None if memory_gib is None else float(memory_gib),
-        region=first.region,
-        provider=provider,
-        sku=sku,
-        source=next((rate.source for rate, _ in parts if rate.override is not None), first.source),
-        region_fallback=fallback,
-        basis=",".join(filter(None, (basis, REGION_FALLBACK if fallback else ""))),
+    many = Part(rate, ratio, ratio)
+    return combined(
+        (many,), provider=provider, sku=name, vcpu=vcpu, memory_gib=memory, basis=SIZE_RATIO, is_machine=True
     )
-
-
-def _usd(rate: Rate) -> Decimal:
-    if rate.override is not None:
-        return rate.override.usd
-    return Decimal(repr(rate.usd)) if rate.price.usd is None else rate.price.usd
-
-
-def _known(spec: str, rate: Rate | Unpriced) -> Rate:
-    if isinstance(rate, Unpriced):
-        raise ComputeSpecError(f"compute {spec!r}: no price at that time ({rate.reason})")
-    return rate
 
 
 def _azure_name(name: str) -> str:

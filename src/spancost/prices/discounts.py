@@ -48,6 +48,8 @@ class Applied(NamedTuple):
     """Unix nanoseconds, exclusive."""
     names: str
     """Names of the discounts, with commas; empty if none applies."""
+    exact_factor: Decimal = Decimal(1)
+    """`factor` without binary noise, for people."""
 
 
 class Discounts:
@@ -63,7 +65,7 @@ class Discounts:
 
     def applied(self, component: str, provider: str, price: str, region: str, at_ns: int) -> Applied:
         """Return what is paid of a list price at a time (Unix nanoseconds); asked once per compiled rate."""
-        factor, since, until, used = 1.0, 0, _FOREVER_NS, list[str]()
+        factor, since, until, used = Decimal(1), 0, _FOREVER_NS, list[str]()
         for discount in self._discounts:
             if not (
                 fnmatchcase(component, discount.component)
@@ -74,15 +76,17 @@ class Discounts:
                 continue
             first = 0 if discount.valid_from is None else _midnight_ns(discount.valid_from)
             end = _FOREVER_NS if discount.valid_to is None else _midnight_ns(discount.valid_to) + 86_400 * _NS_PER_S
+            if first >= end:
+                continue
             if at_ns < first:
                 until = min(until, first)
             elif at_ns >= end:
                 since = max(since, end)
             else:
                 since, until = max(since, first), min(until, end)
-                factor *= float(1 - discount.percent / 100 * discount.coverage)
+                factor *= 1 - discount.percent / 100 * discount.coverage
                 used.append(discount.name)
-        return Applied(factor, since, until, ",".join(used))
+        return Applied(float(factor), since, until, ",".join(used), factor)
 
 
 NO_DISCOUNTS: Final = Discounts()

@@ -13,6 +13,8 @@ from datetime import date
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
+from spancost.prices.quantity import Quantity, QuantityError
+
 UNITS: Final = frozenset(
     {
         "request", "message", "notification", "recipient", "operation", "query", "invocation", "state transition",
@@ -22,6 +24,7 @@ UNITS: Final = frozenset(
         "metric requested", "trace", "path", "page", "image", "image feature",
         "character", "100-character unit", "1,000-character text unit", "1000 characters", "token",
         "segment", "verification", "element", "search", "prompt", "read unit", "write unit", "command", "5 URLs",
+        "credit",
     }
 )  # fmt: skip
 CONFIDENCES: Final = frozenset({"verified-3", "verified-2", "single", "memory"})
@@ -34,9 +37,10 @@ _RATE_KEYS: Final = frozenset(
 )
 _HTTP_KEYS: Final = frozenset(
     {"host", "method", "path", "variant", "provider", "operation", "kind", "usd", "unit", "note", "source", "as_of"}
-    | {"confidence"}
+    | {"confidence", "quantity", "quantity_basis", "valid_from", "valid_until"}
 )
 _ID: Final = re.compile(r"[a-z]+(\.[A-Za-z0-9_-]+)+")
+_OPERATION: Final = re.compile(r"[A-Za-z*][A-Za-z0-9*]*")
 _AS_OF: Final = re.compile(r"\d{4}(-\d{2}(-\d{2})?)?")
 _FIRST_DAY: Final = date.min
 _LAST_DAY: Final = date.max
@@ -48,6 +52,7 @@ def problems(documents: Mapping[str, Document]) -> list[str]:
     """Return what is wrong with parsed price files, by file name; empty if nothing is."""
     found: list[str] = []
     seen: dict[str, str] = {}
+    globs: dict[tuple[str, str], str] = {}
     for name, document in documents.items():
         if "http" in document:
             found.extend(f"{name}: {text}" for text in _http_problems(document["http"]))
@@ -60,7 +65,23 @@ def problems(documents: Mapping[str, Document]) -> list[str]:
             seen[price_id] = name
             vendor = str(document.get("vendor", ""))
             found.extend(f"{name}: {price_id}: {text}" for text in _price_problems(price, vendor, regions))
+            found.extend(f"{name}: {price_id}: {text}" for text in _operation_problems(price_id, price, globs))
     return found
+
+
+def _operation_problems(price_id: str, price: Document, globs: dict[tuple[str, str], str]) -> Iterator[str]:
+    """A name may stand in several prices, of which a module chooses; a glob decides, so it stands in one only."""
+    operations = [str(operation) for operation in price.get("operations", ())]
+    service = ".".join(price_id.split(".")[:2])
+    for operation in dict.fromkeys(operations):
+        if _OPERATION.fullmatch(operation) is None:
+            yield f"operation {operation!r} is no name and no glob such as 'Describe*'"
+        if operations.count(operation) > 1:
+            yield f"operation {operation!r} is there twice"
+        if "*" in operation:
+            other = globs.setdefault((service, operation), price_id)
+            if other != price_id:
+                yield f"operations {operation!r} are also those of {other}"
 
 
 def _price_problems(price: Document, vendor: str, regions: frozenset[str]) -> Iterator[str]:
@@ -90,7 +111,11 @@ def _rate_problems(rate: Document, regions: frozenset[str]) -> Iterator[str]:
     if rate.get("usd") is not None:
         yield from _decimal_problems("usd", rate["usd"])
     yield from _tier_problems(rate.get("tiers", ()))
-    days = [_day(rate.get(key), default) for key, default in (("valid_from", _FIRST_DAY), ("valid_until", _LAST_DAY))]
+    yield from _validity_problems(rate)
+
+
+def _validity_problems(entry: Document) -> Iterator[str]:
+    days = [_day(entry.get(key), default) for key, default in (("valid_from", _FIRST_DAY), ("valid_until", _LAST_DAY))]
     if None in days:
         yield "valid_from and valid_until must be days such as '2024-11-01'"
     elif days[0] >= days[1]:  # type: ignore[operator] # neither is None here
@@ -165,22 +190,37 @@ def _day(value: Any, default: date) -> date | None:
 
 
 def _http_problems(rules: Iterable[Document]) -> Iterator[str]:
-    seen: set[tuple[Any, ...]] = set()
+    seen: dict[tuple[Any, ...], list[tuple[date, date]]] = {}
     for rule in rules:
         key = tuple(rule.get(part) for part in ("host", "method", "path", "variant"))
         where = " ".join(str(part) for part in key if part)
-        if key in seen:
+        yield from (f"{where}: {text}" for text in _http_rule_problems(rule))
+        since, until = _day(rule.get("valid_from"), _FIRST_DAY), _day(rule.get("valid_until"), _LAST_DAY)
+        if since is None or until is None:
+            continue
+        if any(since < other[1] and other[0] < until for other in seen.get(key, ())):
             yield f"{where}: rule is there twice"
-        seen.add(key)
-        yield from (f"{where}: unknown key {name!r}" for name in rule.keys() - _HTTP_KEYS)
-        missing = {"host", "method", "path", "provider", "operation", "usd", "unit"} - rule.keys()
-        yield from (f"{where}: {name} is missing" for name in sorted(missing))
-        yield from (f"{where}: {text}" for text in _unit_problems(rule.get("unit")))
-        yield from (f"{where}: {text}" for text in _origin_problems(rule))
-        if rule.get("usd") is not None:
-            yield from (f"{where}: {text}" for text in _decimal_problems("usd", rule["usd"]))
-        if "kind" in rule and (rule["kind"] not in HTTP_KINDS or rule.get("usd") is not None):
-            yield f"{where}: kind {rule['kind']!r} must be 'llm', without a price"
+        seen.setdefault(key, []).append((since, until))
+
+
+def _http_rule_problems(rule: Document) -> Iterator[str]:
+    yield from (f"unknown key {name!r}" for name in rule.keys() - _HTTP_KEYS)
+    missing = {"host", "method", "path", "provider", "operation", "usd", "unit"} - rule.keys()
+    yield from (f"{name} is missing" for name in sorted(missing))
+    yield from _unit_problems(rule.get("unit"))
+    yield from _origin_problems(rule)
+    yield from _validity_problems(rule)
+    if rule.get("usd") is not None:
+        yield from _decimal_problems("usd", rule["usd"])
+    if "kind" in rule and (rule["kind"] not in HTTP_KINDS or rule.get("usd") is not None):
+        yield f"kind {rule['kind']!r} must be 'llm', without a price"
+    if "quantity" in rule:
+        try:
+            Quantity(str(rule["quantity"]))
+        except QuantityError as error:
+            yield f"quantity {rule['quantity']!r}: {error}"
+    elif "quantity_basis" in rule:
+        yield "quantity_basis without quantity"
 
 
 def main() -> int:

@@ -2,186 +2,60 @@
 
 genai-prices (https://github.com/pydantic/genai-prices, MIT) prices one call in some 60 microseconds with Decimals. Here
 each of its price records becomes a handful of float rates with the interval in which it holds: a look-up is a
-dictionary access and a comparison, whatever the number of dated prices, daily windows and tiers.
+dictionary access and a comparison, whatever the number of dated prices, daily windows and tiers. Your own prices
+(`models:`) and discounts are compiled into the same rates: they change what you pay, the list price stays beside it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+
+from spancost import names
+from spancost._guard import logger
+from spancost.errors import PriceBookError
+from spancost.prices.discounts import NO_DISCOUNTS, Discounts
+from spancost.prices.model_names import Found, ModelNames, UnknownPrice, canonical_provider
+from spancost.prices.token_rates import (
+    FIELD_OF_USAGE_KEY,
+    AudioRate,
+    MachineRate,
+    TokenCounts,
+    TokenRates,
+    compiled_leaves,
+)
 
 if TYPE_CHECKING:
-    from genai_prices.types import ModelInfo, ModelPrice, Provider
+    from genai_prices.types import ModelInfo
+    from genai_prices.types import ModelPrice as ListedPrice
+
+    from spancost.prices.models import ModelPrice
+
+__all__ = [
+    "AudioRate",
+    "MachineRate",
+    "TokenCounts",
+    "TokenPrices",
+    "TokenRates",
+    "UnknownPrice",
+    "canonical_provider",
+]
 
 _DAY_NS: Final = 86_400_000_000_000
+_FIRST_NS: Final = -(2**63)
+_LAST_NS: Final = 2**63
 _MAX_ENTRIES: Final = 2048
 
-_PROVIDER_ALIASES: Final = {
-    "gemini": "google",
-    "gcp.gemini": "google",
-    "gcp.gen_ai": "google",
-    "gcp.vertex_ai": "google",
-    "google_genai": "google",
-    "google_vertexai": "google",
-    "vertex_ai": "google",
-    "vertexai": "google",
-    "az.ai.inference": "azure",
-    "az.ai.openai": "azure",
-    "azure.ai.inference": "azure",
-    "azure.ai.openai": "azure",
-    "azure_ai": "azure",
-    "azure-openai": "azure",
-    "azure_openai": "azure",
-    "amazon_bedrock": "aws",
-    "aws.bedrock": "aws",
-    "aws_bedrock": "aws",
-    "bedrock": "aws",
-    "mistral_ai": "mistral",
-    "mistralai": "mistral",
-    "moonshot_ai": "moonshotai",
-    "together_ai": "together",
-    "x_ai": "x-ai",
-    "xai": "x-ai",
-    "fireworks_ai": "fireworks",
-}
-"""Provider names of OpenTelemetry and of instrumentations, and the one that genai-prices has for them."""
+_TIERS: Final = frozenset({"batch", "fast", "flex", "priority", "reserved", "scale"})
+"""Service tiers by name; any other is `other`, so that a span cannot invent basis words."""
 
 
-class TokenCounts(NamedTuple):
-    """Tokens of one call. `input` and `output` are totals; all others are parts of them."""
-
-    input: int
-    output: int
-    cache_read: int = 0
-    cache_write: int = 0
-    cache_write_1h: int = 0
-    audio_in: int = 0
-    audio_out: int = 0
-    reasoning: int = 0
-    cache_read_audio: int = 0
-    """What is both `cache_read` and `audio_in`: no span says; `TokenRates.split` works out how much it must be."""
-
-
-_FIELD_OF_USAGE_KEY: Final = {
-    "input_tokens": "input",
-    "output_tokens": "output",
-    "cache_read_tokens": "cache_read",
-    "cache_audio_read_tokens": "cache_read_audio",
-    "cache_write_tokens": "cache_write",
-    "cache_write_1h_tokens": "cache_write_1h",
-    "input_audio_tokens": "audio_in",
-    "output_audio_tokens": "audio_out",
-    "output_reasoning_tokens": "reasoning",
-}
-_KIND_OF_FIELD: Final = {
-    "input": "input_token",
-    "output": "output_token",
-    "cache_read": "cache_read_token",
-    "cache_write": "cache_write_token",
-    "cache_write_1h": "cache_write_1h_token",
-    "audio_in": "audio_input_token",
-    "audio_out": "audio_output_token",
-    "reasoning": "reasoning_token",
-    "cache_read_audio": "cache_audio_read_token",
-}
-
-AUDIO_AT_TEXT_RATE: Final = "audio_at_text_rate"
-"""The model has no rate for audio tokens, and the call has some."""
-AUDIO_CACHE_OVERLAP: Final = "audio_cache_overlap"
-"""How many of the cached tokens were audio is not known: as few as the counts allow."""
-
-
-@dataclass(frozen=True, slots=True)
-class UnknownPrice:
-    """No price, and why."""
-
-    reason: str
-
-
-class _Leaf(NamedTuple):
-    """One rate and what it applies to: a count less the counts that have a rate of their own."""
-
-    kind: str
-    field: int
-    minus: tuple[int, ...]
-    tiers: tuple[tuple[int, float], ...]
-    """(total input above which it holds, USD per token), dearest condition first; the last holds from -1."""
-
-
-@dataclass(frozen=True, slots=True)
-class TokenRates:
-    """Rates of one model in one interval."""
-
-    provider: str
-    model: str
-    source: str
-    leaves: tuple[_Leaf, ...]
-    per_request_usd: float
-
-    def split(self, counts: TokenCounts) -> list[tuple[str, float, float]] | None:
-        """Return (kind of token, quantity, USD per token) for a call; None if the counts contradict each other."""
-        if counts.audio_in and (counts.cache_read or counts.cache_write):
-            counts = self._told_apart(counts)
-        values: dict[int, int] = {}
-        parts: list[tuple[str, float, float]] = []
-        for leaf in self.leaves:
-            quantity = counts[leaf.field]
-            for other in leaf.minus:
-                quantity -= values[other]
-            if quantity < 0:
-                return None
-            values[leaf.field] = quantity
-            usd = next((usd for above, usd in leaf.tiers if counts.input > above), leaf.tiers[-1][1])
-            parts.append((leaf.kind, quantity, usd))
-        if self.per_request_usd:
-            parts.append(("request", 1, self.per_request_usd))
-        return parts
-
-    def assumed(self, counts: TokenCounts) -> tuple[str, ...]:
-        """Return what `split` has to assume about a call, as words for a charge's basis; empty if nothing."""
-        if not counts.audio_in and not counts.audio_out:
-            return ()
-        rated = self._rated()
-        found: list[str] = []
-        if (counts.audio_in and "audio_in" not in rated) or (counts.audio_out and "audio_out" not in rated):
-            found.append(AUDIO_AT_TEXT_RATE)
-        if "audio_in" in rated:
-            read, write = _cached(counts, rated)
-            least = max(0, read + write + counts.audio_in - counts.input)
-            most = min(read + write, counts.audio_in)
-            exact = least == most and (not least or (not write and "cache_read_audio" in rated))
-            if not exact:
-                found.append(AUDIO_CACHE_OVERLAP)
-        return tuple(found)
-
-    def _told_apart(self, counts: TokenCounts) -> TokenCounts:
-        """Say how many cached tokens must have been audio, where both have a rate: text is taken to be cached first."""
-        rated = self._rated()
-        read, write = _cached(counts, rated)
-        overlap = read + write + counts.audio_in - counts.input
-        if "audio_in" not in rated or overlap <= 0 or read + write > counts.input or counts.audio_in > counts.input:
-            return counts
-        read_audio = min(overlap, read)
-        if "cache_read_audio" in rated:
-            counts = counts._replace(cache_read_audio=read_audio)
-        else:
-            # Without a rate of its own, cached audio costs what audio costs.
-            counts = counts._replace(cache_read=read - read_audio)
-        if overlap > read_audio:
-            write -= overlap - read_audio
-            counts = counts._replace(cache_write=write, cache_write_1h=min(counts.cache_write_1h, write))
-        return counts
-
-    def _rated(self) -> set[str]:
-        return {TokenCounts._fields[leaf.field] for leaf in self.leaves}
-
-
-def _cached(counts: TokenCounts, rated: set[str]) -> tuple[int, int]:
-    """Return the tokens read from and written to the cache that have a rate of their own."""
-    return counts.cache_read if "cache_read" in rated else 0, counts.cache_write if "cache_write" in rated else 0
+Rates = TokenRates | MachineRate | UnknownPrice
 
 
 class _Dated(NamedTuple):
@@ -189,20 +63,62 @@ class _Dated(NamedTuple):
 
     from_ns: int
     until_ns: int
-    rates: TokenRates | UnknownPrice
+    rates: Rates
+
+
+class _PriceList(NamedTuple):
+    """A version of genai-prices."""
+
+    names: ModelNames
+    source: str
 
 
 class TokenPrices:
-    """Compiled token prices; safe to use from several threads."""
+    """Compiled token prices; safe to use from several threads.
 
-    def __init__(self) -> None:
+    Args:
+        models: Your own prices and names of models, in the order of the file.
+
+        discounts: Percentages off list prices. An own price is what you pay: nothing is taken off it.
+
+        snapshot_file: Refreshed data of genai-prices, see `load`; a file that cannot be read is logged and the shipped
+            data used.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[ModelPrice] = (),
+        discounts: Discounts = NO_DISCOUNTS,
+        snapshot_file: Path | None = None,
+    ) -> None:
+        self._models = tuple(models)
+        self._discounts = discounts
+        self._snapshot_file = snapshot_file
+        self._list: _PriceList | None = None
         self._entries: dict[tuple[str, str, str], list[_Dated]] = {}
 
-    def load(self) -> None:
-        """Import genai-prices now instead of at the first LLM span."""
-        self._snapshot()
+    def load(self, snapshot_file: Path | None = None) -> None:
+        """Read the prices now instead of at the first LLM span.
 
-    def rates(self, provider: str, model: str, tier: str, at_ns: int) -> TokenRates | UnknownPrice:
+        Args:
+            snapshot_file: Data of genai-prices as its project publishes it (a JSON list of providers), or
+                `{"date": ..., "providers": [...]}`. Without it the file given at the start, else the shipped data.
+
+        Raises:
+            PriceBookError: `snapshot_file` cannot be read.
+        """
+        if snapshot_file is not None:
+            self._list = _read_snapshot(snapshot_file)
+            self._entries = {}
+        else:
+            self._price_list()
+
+    @property
+    def has_own(self) -> bool:
+        """There are prices or names of your own."""
+        return bool(self._models)
+
+    def rates(self, provider: str, model: str, tier: str, at_ns: int) -> Rates:
         """Return the rates of a model for a call that started at `at_ns` (Unix nanoseconds).
 
         Args:
@@ -210,18 +126,18 @@ class TokenPrices:
 
             model: Response or request model.
 
-            tier: Service tier other than the standard one, or empty.
+            tier: Service tier other than the standard one (`flex`, `priority`, `batch`), or empty.
 
             at_ns: Start of the call.
         """
         known = self._entries.get((provider, model, tier))
         if known is not None:
-            for dated in known:
-                if dated.from_ns <= at_ns < dated.until_ns:
-                    return dated.rates
+            for from_ns, until_ns, rates in known:
+                if from_ns <= at_ns < until_ns:
+                    return rates
         return self._compile(provider, model, tier, at_ns)
 
-    def _compile(self, provider: str, model: str, tier: str, at_ns: int) -> TokenRates | UnknownPrice:
+    def _compile(self, provider: str, model: str, tier: str, at_ns: int) -> Rates:
         dated = self._dated(provider, model, tier, at_ns)
         # No lock, which a forked child could inherit while it is held: what two threads lose here is compiled again.
         if len(self._entries) >= _MAX_ENTRIES:
@@ -231,42 +147,174 @@ class TokenPrices:
         self._entries[(provider, model, tier)] = [dated, *known[:63]]
         return dated.rates
 
-    @staticmethod
-    def _snapshot() -> Any:
+    def _price_list(self) -> _PriceList:
+        listed = self._list
+        if listed is None:
+            listed = self._list = self._first_price_list()
+        return listed
+
+    def _first_price_list(self) -> _PriceList:
+        if self._snapshot_file is not None:
+            try:
+                return _read_snapshot(self._snapshot_file)
+            except PriceBookError as error:
+                logger.warning("refreshed LLM prices are not used: %s", error)
+        import genai_prices
         from genai_prices import data_snapshot
 
-        return data_snapshot.get_snapshot()
+        return _PriceList(
+            ModelNames(data_snapshot.get_snapshot().providers), f"genai-prices:{genai_prices.__version__}"
+        )
 
     def _dated(self, provider: str, model: str, tier: str, at_ns: int) -> _Dated:
-        always = (-(2**63), 2**63)
-        if not model:
-            return _Dated(*always, UnknownPrice("no_model"))
-        try:
-            found: tuple[Provider, ModelInfo] = self._snapshot().find_provider_model(
-                model, None, canonical_provider(provider) or None, None
-            )
-        except LookupError as error:
-            reason = "unknown_provider" if "provider" in str(error).split("=")[0] else "unknown_model"
-            return _Dated(*always, UnknownPrice(reason))
-        owner, info = found
-        from_ns, until_ns = _interval(info, at_ns)
-        price = info.get_prices(_utc(at_ns), {"service_tier": tier} if tier else None)
-        return _Dated(from_ns, until_ns, _compiled(owner.id, info.id, price))
+        listed = self._price_list()
+        found = listed.names.find(provider, model)
+        edges = _Edges(at_ns)
+        own = self._own(_names_of(provider, model, found), edges)
+        is_alias = own is not None and bool(own.same_as)
+        if own is not None and own.same_as:
+            to_provider, _, to_model = own.same_as.partition("/")
+            found = listed.names.find(to_provider, to_model)
+            if isinstance(found, UnknownPrice):
+                return edges.dated(UnknownPrice("unknown_alias"))
+            own = self._own(_names_of(to_provider, to_model, found), edges, with_aliases=False)
+        rates: Rates = found if isinstance(found, UnknownPrice) else _listed_rates(found, tier, listed.source, edges)
+        if is_alias and isinstance(rates, TokenRates):
+            rates = replace(rates, is_alias=True)
+        if own is not None:
+            return edges.dated(_own_rates(own, provider, model, tier, rates))
+        if self._discounts and isinstance(rates, TokenRates):
+            applied = self._discounts.applied(names.LLM, rates.provider, rates.model, "", at_ns)
+            edges.add(applied.from_ns, applied.until_ns)
+            if applied.names:
+                source = f"{rates.source}+discount:{applied.names}"
+                rates = replace(rates, factor=applied.factor, source=source)
+        return edges.dated(rates)
+
+    def _own(
+        self, known_as: tuple[list[str], list[str]], edges: _Edges, *, with_aliases: bool = True
+    ) -> ModelPrice | None:
+        best: ModelPrice | None = None
+        for own in self._models:
+            if (own.same_as and not with_aliases) or not own.matches(*known_as):
+                continue
+            edges.add(own.from_ns)
+            if own.from_ns > edges.at_ns:
+                continue
+            is_newer = best is not None and own.from_ns > best.from_ns
+            if best is None or (is_newer and (own.provider, own.model) == (best.provider, best.model)):
+                best = own
+        return best
+
+
+class _Edges:
+    """The interval around a moment in which nothing that was looked at changes."""
+
+    def __init__(self, at_ns: int) -> None:
+        self.at_ns = at_ns
+        self._from_ns = _FIRST_NS
+        self._until_ns = _LAST_NS
+
+    def add(self, *edges_ns: int) -> None:
+        for edge in edges_ns:
+            if edge <= self.at_ns:
+                self._from_ns = max(self._from_ns, edge)
+            else:
+                self._until_ns = min(self._until_ns, edge)
+
+    def dated(self, rates: Rates) -> _Dated:
+        return _Dated(self._from_ns, self._until_ns, rates)
+
+
+def _names_of(provider: str, model: str, found: Found | UnknownPrice) -> tuple[list[str], list[str]]:
+    providers, models = [provider.strip().lower(), canonical_provider(provider)], [model.strip().lower()]
+    if not isinstance(found, UnknownPrice):
+        providers.append(found.provider.id)
+        models.append(found.model.id.lower())
+    return providers, models
+
+
+def _own_rates(own: ModelPrice, provider: str, model: str, tier: str, listed: Rates) -> Rates:
+    """Return your own rates of a model; the list price, where there is one, goes with them."""
+    source = f"override:{own.place}"
+    is_listed = isinstance(listed, TokenRates)
+    label = (listed.provider, listed.model) if is_listed else (canonical_provider(provider), model[:100])
+    if own.usd_per_hour is not None:
+        return MachineRate(*label, source, float(own.usd_per_hour / 3600))
+    million = own.usd_per_million or {}
+    usage_key_of = {field: key for key, field in FIELD_OF_USAGE_KEY.items()}
+    rated = [(usage_key_of[field], usd, 1_000_000) for field, usd in million.items()]
+    return TokenRates(
+        *label,
+        source,
+        compiled_leaves(rated),
+        list_rates=listed if is_listed else None,
+        is_own=True,
+        basis=(f"tier:{_tier_word(tier)}",) if tier else (),
+        rated=frozenset(million),
+    )
+
+
+def _listed_rates(found: Found, tier: str, source: str, edges: _Edges) -> TokenRates | UnknownPrice:
+    owner, info, owned, basis = found
+    edges.add(*_edges_of(info, edges.at_ns))
+    at = _utc(edges.at_ns)
+    context = {"processing": "batch"} if tier == "batch" else {"service_tier": tier}
+    # A context speaks of the maker's own prices: another provider that serves the model has its own.
+    if (
+        tier
+        and owned
+        and any(
+            variant.when.items() <= context.items() and (variant.constraint is None or variant.constraint.active(at))
+            for variant in info.price_variants or ()
+        )
+    ):
+        price = info.get_prices(at, context)
+    else:
+        price = info.get_prices(at)
+        if tier:
+            basis = (*basis, f"tier:{_tier_word(tier)}")
+    return _compiled(owner.id, info.id, price, source, basis)
+
+
+def _tier_word(tier: str) -> str:
+    return tier if tier in _TIERS else names.OTHER
+
+
+def _read_snapshot(path: Path) -> _PriceList:
+    from genai_prices.types import _providers_from_raw  # pyright: ignore[reportPrivateUsage]  # as its own updater does
+
+    try:
+        raw: Any = json.loads(path.read_bytes())
+        day = datetime.fromtimestamp(path.stat().st_mtime, UTC).date().isoformat()
+        if isinstance(raw, dict):
+            given = cast(dict[str, Any], raw)
+            day, raw = str(given["date"])[:10], given["providers"]
+        providers = _providers_from_raw(raw)
+    except (OSError, ValueError, KeyError, TypeError) as error:  # pydantic's ValidationError is a ValueError
+        raise PriceBookError(f"{path}: no price data of genai-prices: {type(error).__name__}") from error
+    if not providers:
+        raise PriceBookError(f"{path}: no price data of genai-prices: no providers")
+    return _PriceList(ModelNames(providers), f"genai-prices:{day}")
+
+
+_LATEST_US: Final = 253_402_300_799_000_000
+"""Last moment that a `datetime` can be: the end of the year 9999."""
 
 
 def _utc(at_ns: int) -> datetime:
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=at_ns // 1000)
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=min(max(at_ns // 1000, 0), _LATEST_US))
 
 
-def _interval(info: ModelInfo, at_ns: int) -> tuple[int, int]:
-    """Return the interval around `at_ns` in which the same conditions of a model's prices hold."""
+def _edges_of(info: ModelInfo, at_ns: int) -> list[int]:
+    """Return the moments around `at_ns` at which a model's prices may change."""
     from genai_prices.types import StartDateConstraint, TimeOfDateConstraint
 
     constraints: list[object] = []
     if isinstance(info.prices, list):
         constraints += [conditional.constraint for conditional in info.prices]
     constraints += [variant.constraint for variant in info.price_variants or ()]
-    edges = [-(2**63), 2**63]
+    edges: list[int] = []
     midnight_ns = at_ns // _DAY_NS * _DAY_NS
     for constraint in constraints:
         if isinstance(constraint, StartDateConstraint):
@@ -278,17 +326,25 @@ def _interval(info: ModelInfo, at_ns: int) -> tuple[int, int]:
                 offset = time.utcoffset() or timedelta(0)
                 seconds = time.hour * 3600 + time.minute * 60 + time.second - int(offset.total_seconds())
                 edges.append(midnight_ns + seconds % 86_400 * 1_000_000_000 + time.microsecond * 1000)
-    return max(edge for edge in edges if edge <= at_ns), min(edge for edge in edges if edge > at_ns)
+    return edges
 
 
-def _compiled(provider: str, model: str, price: ModelPrice) -> TokenRates | UnknownPrice:
-    import genai_prices
+_FREE: Final = ":free"
+"""Variants that a gateway lists as free of charge: the list has them without any price."""
+_GROQ_LEAST_S: Final = 10.0
+"""Groq bills shorter recordings as ten seconds (genai-prices, `ModelInfo.calc_price`)."""
+
+
+def _compiled(
+    provider: str, model: str, price: ListedPrice, source: str, basis: tuple[str, ...]
+) -> TokenRates | UnknownPrice:
     from genai_prices.data_units import unit_data
 
     units: Mapping[str, Mapping[str, Any]] = unit_data
     usage_key_of = {str(unit.get("price_key", key)): key for key, unit in units.items()}
     per_request = 0.0
-    rated: list[tuple[str, Mapping[str, str], Any, int]] = []
+    audio: AudioRate | None = None
+    rated: list[tuple[str, Any, int]] = []
     for price_key, value in vars(price).items():
         usage_key = usage_key_of.get(price_key)
         if value is None or usage_key is None:
@@ -296,34 +352,13 @@ def _compiled(provider: str, model: str, price: ModelPrice) -> TokenRates | Unkn
         per = int(units[usage_key]["per"])
         if usage_key == "requests":
             per_request = float(Decimal(value) / per)
-        elif usage_key in _FIELD_OF_USAGE_KEY:
-            rated.append((usage_key, units[usage_key]["dimensions"], value, per))
-    if not rated:
+        elif usage_key in ("audio_seconds", "input_audio_seconds"):
+            audio = AudioRate(float(Decimal(value) / per), _GROQ_LEAST_S if provider == "groq" else 0.0)
+        elif usage_key in FIELD_OF_USAGE_KEY:
+            rated.append((usage_key, value, per))
+    if not rated and model.endswith(_FREE):
+        rated = [("input_tokens", 0, 1), ("output_tokens", 0, 1)]
+    if not rated and audio is None:
         return UnknownPrice("not_priced_by_tokens")
-    # Most specific first: what has a rate of its own is taken out of what contains it.
-    rated.sort(key=lambda item: -len(item[1]))
-    leaves: list[_Leaf] = []
-    for position, (usage_key, dimensions, value, per) in enumerate(rated):
-        within = [
-            TokenCounts._fields.index(_FIELD_OF_USAGE_KEY[other])
-            for other, other_dimensions, _, _ in rated[:position]
-            if dimensions.items() <= other_dimensions.items()
-        ]
-        field = _FIELD_OF_USAGE_KEY[usage_key]
-        leaves.append(_Leaf(_KIND_OF_FIELD[field], TokenCounts._fields.index(field), tuple(within), _tiers(value, per)))
-    source = f"genai-prices:{genai_prices.__version__}"
-    return TokenRates(provider, model, source, tuple(leaves), per_request)
-
-
-def _tiers(value: Any, per: int) -> tuple[tuple[int, float], ...]:
-    base = getattr(value, "base", None)
-    if base is None:
-        return ((-1, float(Decimal(value) / per)),)
-    above = [(int(tier.start), float(Decimal(tier.price) / per)) for tier in reversed(value.tiers)]
-    return (*above, (-1, float(Decimal(base) / per)))
-
-
-def canonical_provider(provider: str) -> str:
-    """Return one name for the names that a provider goes by."""
-    name = provider.strip().lower()
-    return _PROVIDER_ALIASES.get(name, name)
+    fields = frozenset(FIELD_OF_USAGE_KEY[usage_key] for usage_key, _, _ in rated)
+    return TokenRates(provider, model, source, compiled_leaves(rated), per_request, audio, basis=basis, rated=fields)

@@ -34,6 +34,7 @@ def test_new_rpc_conventions_are_read() -> None:
 
 def test_bedrock_tokens_belong_to_the_llm_meter() -> None:
     assert charges("Bedrock Runtime", "Converse") == ()
+    assert charges("Bedrock Runtime", "Converse", status=0) == ()
 
 
 def test_charge_line_names_component_provider_operation_and_source() -> None:
@@ -65,11 +66,13 @@ def test_override_changes_usd_and_not_list_usd() -> None:
     assert found.line.source == "override:spancost.yaml"
 
 
-@pytest.mark.parametrize(
-    ("service", "operation"), [("KMS", "Encrypt"), ("Kinesis", "PutRecord"), ("SSM", "GetParameter")]
-)
-def test_service_that_comes_later_is_unpriced(service: str, operation: str) -> None:
-    assert known(charge(service, operation)) == ("unpriced", "unknown_service", "")
+def test_service_that_the_book_does_not_have_is_unpriced() -> None:
+    assert known(charge("Ground Station", "ListSatellites")) == ("unpriced", "unknown_service", "")
+
+
+def test_unknown_operation_of_a_known_service_is_unpriced() -> None:
+    assert known(charge("STS", "Teleport")) == ("unpriced", "unknown_operation", "")
+    assert known(charge("Kinesis", "Teleport")) == ("unpriced", "unknown_operation", "")
 
 
 @pytest.mark.parametrize(("service", "operation"), [("STS", "GetCallerIdentity"), ("EC2", "DescribeInstances")])
@@ -90,8 +93,26 @@ def test_call_that_was_never_sent_is_free() -> None:
     assert known(charge("S3", "PutObject", status=0, facts={aws_facts.NOT_SENT: True})) == ("free", "", "not_sent")
 
 
-def test_retries_are_not_billed_again() -> None:
-    assert charge("SQS", "CreateQueue", attributes={"retry_attempts": 3}).usd == pytest.approx(4e-7)
+def test_retried_call_is_one_marked_charge() -> None:
+    found = charge("SQS", "CreateQueue", attributes={"retry_attempts": 3})
+    assert (found.usd, known(found)) == (pytest.approx(4e-7), ("estimated", "", "retried"))
+    found = charge("SQS", "SendMessage", attributes={"retry_attempts": 1})
+    assert (found.usd, known(found)) == (pytest.approx(4e-7), ("estimated", "", "size:1_chunk,retried"))
+
+
+@pytest.mark.parametrize(("service", "operation"), [("STS", "GetCallerIdentity"), ("EC2", "DescribeInstances")])
+def test_retried_free_call_stays_free(service: str, operation: str) -> None:
+    assert known(charge(service, operation, attributes={"retry_attempts": 1})) == ("free", "", "")
+
+
+def test_call_known_to_be_free_is_free_without_an_answer_too() -> None:
+    assert known(charge("STS", "GetCallerIdentity", status=0)) == ("free", "", "")
+
+
+def test_free_call_can_be_given_a_price() -> None:
+    override = PriceOverride("aws.sts.control_plane", Decimal("0.25"), "request", place="spancost.yaml")
+    found = charge("STS", "AssumeRole", AwsMeter(PriceBook.shipped().with_overrides([override])))
+    assert (found.usd, found.list_usd, found.line.status) == (0.25, 0.0, "priced")
 
 
 def test_ten_thousand_resources_do_not_grow_the_cache_without_bound(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,6 +122,51 @@ def test_ten_thousand_resources_do_not_grow_the_cache_without_bound(monkeypatch:
         facts = {aws_facts.RESOURCE: f"bucket-{number}"}
         assert meter.measure(view("S3", "ListObjectsV2", facts=facts))[0].usd == pytest.approx(5e-6)
     assert len(meter._compiled) <= 4096  # pyright: ignore[reportPrivateUsage]
+
+
+_BY_SIZE = [
+    ("Kinesis", "PutRecords"),
+    ("Kinesis", "GetRecords"),
+    ("Firehose", "PutRecordBatch"),
+    ("EventBridge", "PutEvents"),
+    ("SFN", "StartExecution"),
+    ("SFN", "StartSyncExecution"),
+    ("ApiGatewayManagementApi", "PostToConnection"),
+    ("IoT Data Plane", "Publish"),
+    ("RDS Data", "ExecuteStatement"),
+    ("KMS", "Decrypt"),
+    ("KMS", "GenerateDataKeyPair"),
+    ("SSM", "GetParameters"),
+    ("CloudWatch", "GetMetricData"),
+    ("CloudWatch Logs", "PutLogEvents"),
+    ("CloudWatch Logs", "GetQueryResults"),
+    ("XRay", "PutTraceSegments"),
+    ("DynamoDB Streams", "GetRecords"),
+    ("CloudFront", "CreateInvalidation"),
+]
+
+
+@pytest.mark.parametrize(
+    "value", [-1, True, "x", float("nan"), float("inf"), [None], [-1], ["x"], {"a": 1}, 2**63, 10**400]
+)
+@pytest.mark.parametrize(("service", "operation"), _BY_SIZE)
+def test_odd_sizes_and_counts_are_never_a_price_and_never_raise(service: str, operation: str, value: Any) -> None:
+    keys = [
+        aws_facts.RECORD_BYTES,
+        aws_facts.REQUEST_BYTES,
+        aws_facts.RESPONSE_BYTES,
+        aws_facts.COUNT,
+        aws_facts.RESOURCE,
+        "aws.logs.scanned_bytes",
+        "aws.ssm.advanced",
+        "aws.stepfunctions.billed_ms",
+        "aws.stepfunctions.billed_mb",
+    ]
+    for found in charges(service, operation, facts=dict.fromkeys(keys, value)):
+        assert 0 <= found.usd < 0.01
+        assert found.usd == found.list_usd
+        if found.line.status == "unpriced":
+            assert (found.usd, found.line.reason != "") == (0, True)
 
 
 @pytest.mark.parametrize("value", [None, 7, "x" * 10_000_000, ["a"], {"a": 1}, float("nan")])

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from spancost.capture.aws import facts as aws_facts
+from spancost.meters.aws.dynamodb import set_provisioned_tables
 from tests.meters.aws.calls import KB, NOW_NS, charge, charges, known
+from tests.meters.aws.operations import undecided
 
 _RRU_USD = 0.125 / 1e6
 _WRU_USD = 0.625 / 1e6
@@ -126,8 +131,11 @@ def test_assumed_sizes_are_marked() -> None:
     assert known(found) == ("estimated", "", "size:update")
 
 
-def test_write_before_the_price_was_halved_costs_the_old_rate() -> None:
-    cut_ns = int(datetime(2024, 11, 1, tzinfo=UTC).timestamp()) * 10**9
+def test_call_a_nanosecond_before_the_price_was_halved_costs_the_old_rate() -> None:
+    cut_ns = int(datetime(2024, 11, 1, tzinfo=UTC).timestamp()) * 10**9  # - 1: 2024-10-31 23:59:59.999999999
+    for start_ns, usd in ((cut_ns - 1, 0.25 / 1e6), (cut_ns, 0.125 / 1e6)):
+        facts = _sized(1, more={aws_facts.CONSISTENT: frozenset({"t"})})
+        assert charge("DynamoDB", "GetItem", facts=facts, start_ns=start_ns).usd == pytest.approx(usd)
     assert charge("DynamoDB", "PutItem", facts=_sized(1), start_ns=cut_ns - 1).usd == pytest.approx(1.25 / 1e6)
     assert charge("DynamoDB", "PutItem", facts=_sized(1), start_ns=cut_ns).usd == pytest.approx(0.625 / 1e6)
     assert charge("DynamoDB", "PutItem", facts=_sized(1), start_ns=NOW_NS).usd == pytest.approx(0.625 / 1e6)
@@ -171,9 +179,86 @@ def test_managing_tables_is_free(operation: str) -> None:
     assert charge("DynamoDB", operation).line.status == "free"
 
 
-@pytest.mark.parametrize("operation", ["ExportTableToPointInTime", "CreateBackup", "Frobnicate"])
-def test_operation_without_a_known_price_is_unpriced(operation: str) -> None:
-    assert known(charge("DynamoDB", operation)) == ("unpriced", "unknown_operation", "")
+@pytest.mark.parametrize(
+    "operation", ["ExportTableToPointInTime", "CreateBackup", "RestoreTableFromBackup", "ImportTable"]
+)
+def test_work_on_whole_tables_is_billed_by_gb_that_no_call_shows(operation: str) -> None:
+    assert known(charge("DynamoDB", operation)) == ("unpriced", "billed_by_gb", "")
+    assert known(charge("DynamoDB", operation, status=400, facts={})) == ("free", "", "not_billed:error")
+
+
+@pytest.mark.parametrize("operation", ["SearchVectors", "StartBulkPutItems"])
+def test_operation_whose_price_nobody_published_is_unpriced_and_can_be_overridden(operation: str) -> None:
+    assert known(charge("DynamoDB", operation)) == ("unpriced", "no_price", "")
+
+
+def test_unknown_operation_is_unpriced() -> None:
+    assert known(charge("DynamoDB", "Frobnicate")) == ("unpriced", "unknown_operation", "")
+
+
+def test_every_operation_is_decided() -> None:
+    assert undecided("dynamodb") == []
+
+
+@pytest.fixture
+def provisioned() -> Iterator[None]:
+    set_provisioned_tables(["orders-*", "stock"])
+    yield
+    set_provisioned_tables([])
+
+
+@pytest.mark.usefixtures("provisioned")
+def test_tables_named_as_provisioned_cost_nothing_by_the_call() -> None:
+    found = charge("DynamoDB", "PutItem", facts=_sized(3 * KB, table="orders-2026"))
+    assert (known(found), found.usd, found.quantity) == (("free", "", "provisioned"), 0, 3)
+    assert (found.line.unit, found.line.resource) == ("WRU", "orders-2026")
+    assert known(charge("DynamoDB", "GetItem", facts=_sized(1, table="Stock")))[0] == "priced"
+    both = {aws_facts.ITEM_BYTES: {"stock": [1], "lines": [1]}}
+    stock, lines = charges("DynamoDB", "BatchGetItem", facts=both)
+    assert (stock.line.status, lines.usd) == ("free", pytest.approx(0.5 * _RRU_USD))
+    stored = charge("DynamoDB", "GetItem", attributes={"aws.dynamodb.table_names": ("stock",)})
+    assert known(stored) == ("free", "", "provisioned")
+    reported = '{"TableName": "stock", "CapacityUnits": 12.5}'
+    capacity = charge("DynamoDB", "Query", attributes={"aws.dynamodb.consumed_capacity": reported})
+    assert (known(capacity), capacity.quantity) == (("free", "", "provisioned"), 12.5)
+
+
+@pytest.mark.usefixtures("provisioned")
+def test_impossible_size_of_a_provisioned_table_is_still_said() -> None:
+    found = charge("DynamoDB", "PutItem", facts={aws_facts.ITEM_BYTES: {"stock": [math.nan]}})
+    assert known(found) == ("unpriced", "bad_usage", "")
+
+
+def test_tables_are_on_demand_again_when_the_setting_is_gone() -> None:
+    set_provisioned_tables(["t"])
+    assert known(charge("DynamoDB", "PutItem", facts=_sized(1)))[0] == "free"
+    set_provisioned_tables([])
+    assert known(charge("DynamoDB", "PutItem", facts=_sized(1)))[0] == "priced"
+
+
+def test_read_units_of_a_write_cost_the_read_rate() -> None:
+    facts = _sized(1, more={aws_facts.CAPACITY: {"t": 6.0}, aws_facts.READ_CAPACITY: {"t": 2.0}})
+    reads, writes = charges("DynamoDB", "TransactWriteItems", facts=facts)
+    assert (reads.usd, writes.usd) == (pytest.approx(2 * _RRU_USD), pytest.approx(4 * _WRU_USD))
+    reported = '{"TableName": "t", "CapacityUnits": 2, "ReadCapacityUnits": 2}'
+    stored = charge("DynamoDB", "TransactWriteItems", attributes={"aws.dynamodb.consumed_capacity": reported})
+    assert (stored.line.unit, stored.usd) == ("RRU", pytest.approx(2 * _RRU_USD))
+
+
+@given(st.integers(0, 400 * KB), st.integers(0, 400 * KB))
+def test_two_items_never_cost_less_than_one_of_their_size_nor_a_unit_more_than_it(first: int, second: int) -> None:
+    apart = charge("DynamoDB", "BatchWriteItem", facts=_sized(first, second)).quantity
+    together = charge("DynamoDB", "PutItem", facts=_sized(first + second)).quantity
+    assert together <= apart <= together + 1
+
+
+@given(st.integers(0, 400 * KB))
+def test_read_rounds_up_to_4_kb_and_consistency_doubles_it(size_bytes: int) -> None:
+    eventual = charge("DynamoDB", "GetItem", facts=_sized(size_bytes)).quantity
+    assert (eventual * 2 - 1) * 4 * KB < max(1, size_bytes) <= eventual * 2 * 4 * KB
+    strong = charge("DynamoDB", "GetItem", facts=_sized(size_bytes, more={aws_facts.CONSISTENT: frozenset({"t"})}))
+    transaction = charge("DynamoDB", "TransactGetItems", facts=_sized(size_bytes))
+    assert (strong.quantity, transaction.quantity) == (2 * eventual, 4 * eventual)
 
 
 @pytest.mark.parametrize("sizes", [[-1], [math.nan], ["1"], "1", [None]])

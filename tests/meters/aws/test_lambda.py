@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from spancost.capture.aws import facts as aws_facts
 from tests.meters.aws.calls import KB, charge, charges, known
+from tests.meters.aws.operations import undecided
 
 _REQUEST_USD = 0.20 / 1e6
 _GB_SECOND_USD = 0.0000166667
@@ -64,3 +67,30 @@ def test_impossible_duration_is_unpriced(milliseconds: object) -> None:
     facts = {aws_facts.BILLED_MS: milliseconds, aws_facts.MEMORY_MB: 128.0}
     _, duration = charges("Lambda", "Invoke", facts=facts)
     assert known(duration) == ("unpriced", "bad_usage", "")
+
+
+def test_every_operation_is_decided() -> None:
+    assert undecided("lambda") == []
+
+
+@pytest.mark.parametrize("operation", ["CheckpointDurableExecution", "SendDurableExecutionCallbackSuccess"])
+def test_steps_of_durable_executions_have_no_price_in_the_book(operation: str) -> None:
+    assert known(charge("Lambda", operation)) == ("unpriced", "no_price", "")
+
+
+@pytest.mark.parametrize("operation", ["GetDurableExecution", "ListDurableExecutionsByFunction", "AddPermission"])
+def test_looking_at_executions_is_free(operation: str) -> None:
+    assert charge("Lambda", operation).line.status == "free"
+
+
+def test_impossible_payload_of_an_asynchronous_invocation_is_unpriced() -> None:
+    facts = {aws_facts.INVOCATION_TYPE: "Event", aws_facts.REQUEST_BYTES: "big"}
+    assert known(charge("Lambda", "Invoke", facts=facts)) == ("unpriced", "bad_usage", "")
+
+
+@given(st.integers(0, 1024 * KB))
+def test_asynchronous_event_is_one_request_and_its_started_64_kb_over_256(size_bytes: int) -> None:
+    facts = {aws_facts.INVOCATION_TYPE: "Event", aws_facts.REQUEST_BYTES: size_bytes}
+    more = charge("Lambda", "Invoke", facts=facts).quantity - 1
+    over = max(0, size_bytes - 256 * KB)
+    assert more * 64 * KB >= over > (more - 1) * 64 * KB

@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from spancost.capture.aws import facts as aws_facts
 from tests.meters.aws.calls import GB, charge, charges, known
+from tests.meters.aws.operations import undecided
 
 _PUT_USD = 0.005 / 1000
 _GET_USD = 0.004 / 10_000
-_TIER_1 = ["PutObject", "CopyObject", "CreateMultipartUpload", "UploadPart", "UploadPartCopy"]
+_TIER_1 = ["PutObject", "CreateMultipartUpload", "UploadPart"]
 _LISTS_AND_BUCKETS = ["CompleteMultipartUpload", "ListObjectsV2", "ListBuckets", "CreateBucket", "PutBucketPolicy"]
-_RARE = ["PutBucketEncryption", "RestoreObject"]
+_RARE = ["PutBucketEncryption", "UpdateObjectEncryption", "CreateBucketMetadataConfiguration"]
 _TIER_2 = ["GetObject", "HeadObject", "HeadBucket", "GetObjectAcl", "GetBucketLocation", "GetBucketEncryption"]
 
 
@@ -119,9 +122,67 @@ def test_server_errors_are_free(operation: str, status: int) -> None:
     assert known(charge("S3", operation, status=status, facts={})) == ("free", "", "not_billed:error")
 
 
-@pytest.mark.parametrize("operation", ["CreateSession", "FrobnicateObject", "CreateBucketMetadataTableConfiguration"])
-def test_operation_without_a_known_price_is_unpriced(operation: str) -> None:
-    assert known(charge("S3", operation)) == ("unpriced", "unknown_operation", "")
+def test_unknown_operation_is_unpriced() -> None:
+    assert known(charge("S3", "FrobnicateObject")) == ("unpriced", "unknown_operation", "")
+
+
+def test_every_operation_is_decided() -> None:
+    assert undecided("s3") == []
+
+
+@pytest.mark.parametrize("operation", ["CopyObject", "UploadPartCopy"])
+def test_copy_costs_the_class_it_makes_and_the_retrieval_of_the_class_it_reads(operation: str) -> None:
+    facts: dict[str, Any] = {aws_facts.SOURCE_CLASS: "STANDARD", aws_facts.COPIED_BYTES: 5000}
+    assert known(charge("S3", operation, facts=facts)) == ("priced", "", "")
+    request, retrieval = charges("S3", operation, facts={**facts, aws_facts.SOURCE_CLASS: "GLACIER_IR"})
+    assert (request.usd, retrieval.usd) == (pytest.approx(_PUT_USD), pytest.approx(0.03 * 5000 / GB))
+    request, retrieval = charges("S3", operation, facts={aws_facts.SOURCE_CLASS: "STANDARD_IA"})
+    assert known(retrieval) == ("unpriced", "no_usage", "")
+    _, retrieval = charges("S3", operation, facts={**facts, aws_facts.SOURCE_CLASS: "SNOW"})
+    assert known(retrieval) == ("unpriced", "unknown_storage_class", "")
+    assert known(charge("S3", operation, facts={})) == ("estimated", "", "source_class:STANDARD")
+    assert known(charge("S3", operation)) == ("estimated", "", "class:STANDARD,source_class:STANDARD")
+    assert known(charge("S3", operation, status=404, facts={})) == ("priced", "", "")
+
+
+def test_copy_into_a_directory_bucket_charges_the_bytes_that_are_known() -> None:
+    facts: dict[str, Any] = {aws_facts.RESOURCE: "fast--use1-az4--x-s3", aws_facts.SOURCE_CLASS: "STANDARD"}
+    _, upload = charges("S3", "CopyObject", facts=facts)
+    assert known(upload) == ("unpriced", "no_usage", "")
+    request, upload = charges("S3", "CopyObject", facts={**facts, aws_facts.COPIED_BYTES: 1_000_000})
+    assert (request.usd, upload.usd) == (pytest.approx(0.00000113), pytest.approx(0.0032 * 1_000_000 / GB))
+
+
+def test_unchanged_object_of_a_directory_bucket_retrieves_nothing() -> None:
+    facts: dict[str, Any] = {aws_facts.RESOURCE: "fast--use1-az4--x-s3", aws_facts.ERROR_CODE: "304"}
+    assert charge("S3", "GetObject", status=304, facts=facts).usd == pytest.approx(0.00000003)
+
+
+def test_restore_is_billed_by_gb_that_the_call_does_not_show() -> None:
+    assert known(charge("S3", "RestoreObject")) == ("unpriced", "billed_by_gb", "")
+    refused = charge("S3", "RestoreObject", status=409, facts={})
+    assert (refused.usd, known(refused)) == (pytest.approx(_PUT_USD), ("estimated", "", "failed_request"))
+    assert known(charge("S3", "RestoreObject", status=503, facts={})) == ("free", "", "not_billed:error")
+
+
+def test_session_of_a_directory_bucket_is_taken_for_a_get() -> None:
+    found = charge("S3", "CreateSession", facts={aws_facts.RESOURCE: "fast--use1-az4--x-s3"})
+    assert (found.usd, known(found)) == (pytest.approx(0.00000003), ("estimated", "", "tier:GET"))
+
+
+def test_answer_of_object_lambda_has_no_published_price() -> None:
+    found = charge("S3", "WriteGetObjectResponse", facts={aws_facts.REQUEST_BYTES: GB})
+    assert (known(found), found.quantity, found.line.unit) == (("unpriced", "no_price", ""), 1, "GB")
+
+
+@given(st.integers(0, 2**40), st.integers(1, 10_000))
+def test_parts_of_a_retrieval_cost_what_the_whole_costs(size_bytes: int, parts: int) -> None:
+    def retrieved(size: int) -> float:
+        facts = {aws_facts.STORAGE_CLASS: "STANDARD_IA", aws_facts.RESPONSE_BYTES: size}
+        return charges("S3", "GetObject", facts=facts)[1].usd
+
+    part, rest = divmod(size_bytes, parts)
+    assert parts * retrieved(part) + retrieved(rest) == pytest.approx(retrieved(size_bytes))
 
 
 def test_region_has_its_own_rate() -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from spancost.capture.aws import facts as aws_facts
+from spancost.meters.aws import AwsMeter
+from spancost.prices.book import PriceBook, PriceOverride
 from tests.meters.aws.calls import GB, KB, charge, charges, known
+from tests.meters.aws.operations import undecided
 
 _PUBLISH_USD = 0.50 / 1e6
 
@@ -67,3 +71,25 @@ def test_unknown_operation_is_unpriced() -> None:
 def test_failed_publish_is_counted_marked_and_a_5xx_is_free() -> None:
     assert known(charge("SNS", "Publish", status=404, facts={})) == ("estimated", "", "failed_request")
     assert known(charge("SNS", "Publish", status=500, facts={})) == ("free", "", "not_billed:error")
+
+
+def test_every_operation_is_decided() -> None:
+    assert undecided("sns") == []
+
+
+def test_refused_publish_to_a_fifo_topic_is_counted_at_its_rate() -> None:
+    found = charge("SNS", "Publish", status=400, facts={aws_facts.RESOURCE: "news.fifo"})
+    assert (found.usd, known(found)) == (pytest.approx(0.30 / 1e6), ("estimated", "", "failed_request"))
+
+
+def test_sms_costs_what_an_override_says() -> None:
+    override = PriceOverride("aws.sns.sms", Decimal("0.0075"), "message", place="spancost.yaml")
+    meter = AwsMeter(PriceBook.shipped().with_overrides([override]))
+    assert charge("SNS", "Publish", meter, facts={aws_facts.SMS: True}).usd == pytest.approx(0.0075)
+
+
+@pytest.mark.parametrize("size", [-1, float("nan"), "big", True])
+def test_impossible_size_is_unpriced(size: object) -> None:
+    assert known(charge("SNS", "Publish", facts={aws_facts.REQUEST_BYTES: size})) == ("unpriced", "bad_usage", "")
+    facts = {aws_facts.RESOURCE: "news.fifo", aws_facts.REQUEST_BYTES: size}
+    assert known(charges("SNS", "Publish", facts=facts)[1]) == ("unpriced", "bad_usage", "")

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from spancost.capture.aws import facts as aws_facts
 from tests.meters.aws.calls import KB, charge, charges, known
+from tests.meters.aws.operations import undecided
 
 _STANDARD_USD = 0.40 / 1e6
 _FIFO_USD = 0.50 / 1e6
@@ -95,3 +98,21 @@ def test_impossible_size_is_unpriced(size: object) -> None:
     found = charge("SQS", "SendMessage", facts={aws_facts.REQUEST_BYTES: size})
     assert known(found) == ("unpriced", "bad_usage", "")
     assert found.usd == 0
+
+
+def test_every_operation_is_decided() -> None:
+    assert undecided("sqs") == []
+
+
+def test_refused_send_to_a_fifo_queue_is_counted_at_its_rate() -> None:
+    found = charge("SQS", "SendMessage", status=400, facts={aws_facts.RESOURCE: "jobs.fifo"})
+    assert (found.usd, known(found)) == (pytest.approx(_FIFO_USD), ("estimated", "", "failed_request"))
+
+
+@given(st.integers(0, 1024 * KB), st.integers(0, 1024 * KB))
+def test_one_batch_never_costs_more_than_its_messages_apart(first: int, second: int) -> None:
+    def requests(size_bytes: int) -> float:
+        return charge("SQS", "SendMessageBatch", facts={aws_facts.REQUEST_BYTES: size_bytes}).quantity
+
+    assert requests(first + second) <= requests(first) + requests(second) <= requests(first + second) + 1
+    assert requests(first) * 64 * KB >= first > (requests(first) - 1) * 64 * KB or first == 0

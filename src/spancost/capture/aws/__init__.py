@@ -12,18 +12,42 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, TypeGuard
 
 from spancost.capture.aws import facts as keys
 from spancost.capture.aws.sizes import Facts, Params
 from spancost.capture.facts import facts_for, hook_failed
 
 _SERVICES: Final[Mapping[str, str]] = {
+    "apigatewaymanagementapi": "spancost.capture.aws.apigatewaymanagementapi",
+    "athena": "spancost.capture.aws.athena",
+    "bedrock-agent-runtime": "spancost.capture.aws.bedrock_agent_runtime",
+    "bedrock-runtime": "spancost.capture.aws.bedrock_runtime",
+    "cloudfront": "spancost.capture.aws.cloudfront",
+    "cloudwatch": "spancost.capture.aws.cloudwatch",
+    "comprehend": "spancost.capture.aws.comprehend",
     "dynamodb": "spancost.capture.aws.dynamodb",
+    "dynamodbstreams": "spancost.capture.aws.dynamodbstreams",
+    "events": "spancost.capture.aws.events",
+    "firehose": "spancost.capture.aws.firehose",
+    "iot-data": "spancost.capture.aws.iot_data",
+    "kinesis": "spancost.capture.aws.kinesis",
+    "kms": "spancost.capture.aws.kms",
     "lambda": "spancost.capture.aws.lambda_",
+    "logs": "spancost.capture.aws.logs",
+    "polly": "spancost.capture.aws.polly",
+    "rds-data": "spancost.capture.aws.rds_data",
+    "rekognition": "spancost.capture.aws.rekognition",
     "s3": "spancost.capture.aws.s3",
+    "ses": "spancost.capture.aws.mail",
+    "sesv2": "spancost.capture.aws.mail",
     "sns": "spancost.capture.aws.sns",
     "sqs": "spancost.capture.aws.sqs",
+    "ssm": "spancost.capture.aws.ssm",
+    "stepfunctions": "spancost.capture.aws.stepfunctions",
+    "textract": "spancost.capture.aws.textract",
+    "translate": "spancost.capture.aws.translate",
+    "xray": "spancost.capture.aws.xray",
 }
 """Name of the boto3 client -> module."""
 
@@ -68,8 +92,8 @@ def request_hook(span: object, service: str, operation: str, params: Any) -> Non
     try:
         facts[keys.SEEN] = True
         note = _notes_of(service).request
-        if note is not None and isinstance(params, Mapping):
-            note(facts, operation, cast("Params", params))
+        if note is not None and _is_mapping(params):
+            note(facts, operation, params)
     except Exception:  # the application's call comes first, whatever it passes
         hook_failed("botocore")
 
@@ -86,23 +110,26 @@ def response_hook(span: object, service: str, operation: str, result: Any) -> No
             if error is not None and any(kind.__name__ in _UNSENT_ERRORS for kind in type(error).__mro__):
                 facts[keys.NOT_SENT] = True
             return
-        if not isinstance(result, Mapping):
+        if not _is_mapping(result):
             return
-        answer = cast("Params", result)
-        error = answer.get("Error")
-        if isinstance(error, Mapping):
-            code = cast("Params", error).get("Code")
+        error = result.get("Error")
+        if error is not None and _is_mapping(error):
+            code = error.get("Code")
             if isinstance(code, str):
                 facts[keys.ERROR_CODE] = code[:128]
                 note = _notes_of(service).refused
                 if note is not None:
-                    note(facts, operation, answer)
+                    note(facts, operation, result)
             return
         note = _notes_of(service).response
         if note is not None:
-            note(facts, operation, answer)
+            note(facts, operation, result)
     except Exception:  # as above
         hook_failed("botocore")
+
+
+def _is_mapping(value: Any) -> TypeGuard[Params]:
+    return type(value) is dict or isinstance(value, Mapping)  # the first is much faster
 
 
 def _notes_of(service: str) -> _Notes:

@@ -1,15 +1,20 @@
 """What DynamoDB bills of a call: sizes of items, consistency, consumed capacity, per table.
 
-Called by the botocore hooks; keeps sizes and table names in the facts, never values.
+Called by the botocore hooks; keeps sizes and table names in the facts, never values. On request
+(`inject_capacity`) calls that do not ask for their consumed capacity do so, and the application does not see it:
+the parameter is put into the dictionary that boto3 made for the call, the answer loses what was not asked for.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, cast
 
 from spancost.capture.aws import facts as keys
-from spancost.capture.aws.dynamodb_items import item_bytes, value_bytes
+from spancost.capture.aws.dynamodb_items import PAGE_BYTES, item_bytes, value_bytes
+from spancost.capture.aws.dynamodb_statements import note_items, note_page, note_statements
+from spancost.capture.aws.dynamodb_tables import note_table
 from spancost.capture.aws.sizes import table_name
 
 Facts = dict[str, Any]
@@ -18,29 +23,52 @@ Params = Mapping[str, Any]
 _ASKED: Final = "aws.dynamodb.keys"
 _TABLES: Final = "aws.dynamodb.tables"
 _WHOLE_ITEM: Final = "aws.dynamodb.whole_item"
+_LIMITED: Final = "aws.dynamodb.limited"
+_BILLING_MODE: Final = "aws.dynamodb.billing_mode"
+_INJECTED: Final = "aws.dynamodb.injected"
 """Facts that pass from the request to the response only."""
+
+_ASK: Final = "ReturnConsumedCapacity"
+_STATEMENTS: Final = frozenset({"ExecuteStatement", "BatchExecuteStatement", "ExecuteTransaction"})
+_STATEMENTS_SINCE: Final = (1, 31)
+"""A version of botocore that knows the parameter for PartiQL; older ones refuse the call."""
+
+_inject: frozenset[str] = frozenset()
+
+
+def inject_capacity(on: bool) -> None:
+    """Have DynamoDB report the capacity of calls that do not ask for it (`aws.inject_consumed_capacity`); off at first.
+
+    Only calls of spans that are priced. The span shows the capacity, where the instrumentation writes it; parameters
+    that the application passed and answers that it gets are as they were.
+    """
+    global _inject
+    _inject = _REPORTING if on else frozenset()
 
 
 def request(facts: Facts, operation: str, params: Params) -> None:
     """Note the sizes that the parameters show."""
+    if operation in _inject:
+        _ask_for_capacity(facts, operation, params)
     table = params.get("TableName")
     if isinstance(table, str):
         facts[keys.RESOURCE] = table_name(table)
     note = _REQUESTS.get(operation)
     if note is not None:
         note(facts, params)
+    elif operation in _STATEMENTS:
+        note_statements(facts, operation, params)
+    elif "BillingMode" in params:
+        facts[_BILLING_MODE] = params["BillingMode"]
 
 
 def response(facts: Facts, operation: str, result: Params) -> None:
     """Note what the answer shows: consumed capacity if the service reports it, else sizes of items."""
     capacity = result.get("ConsumedCapacity")
-    if capacity:
-        units: dict[str, Any] = {}
-        entries: Iterable[Params] = cast("list[Params]", capacity) if isinstance(capacity, list) else (capacity,)
-        for entry in entries:
-            name = table_name(entry.get("TableName", ""))
-            units[name] = units.get(name, 0.0) + entry.get("CapacityUnits", 0.0)
-        facts[keys.CAPACITY] = units
+    if _INJECTED in facts:
+        _take_back(facts)
+        cast("dict[str, Any]", result).pop("ConsumedCapacity", None)
+    if capacity and _note_capacity(facts, capacity):
         return
     note = _RESPONSES.get(operation)
     if note is not None:
@@ -49,6 +77,8 @@ def response(facts: Facts, operation: str, result: Params) -> None:
 
 def refused(facts: Facts, operation: str, result: Params) -> None:
     """Note what a refused call is billed by: a write whose condition fails, by the item that stands."""
+    if _INJECTED in facts:
+        _take_back(facts)
     if facts.get(keys.ERROR_CODE) != "ConditionalCheckFailedException":
         return
     facts.pop(keys.ASSUMED, None)
@@ -56,6 +86,47 @@ def refused(facts: Facts, operation: str, result: Params) -> None:
     item = result.get("Item")
     if item:
         facts[keys.ITEM_BYTES] = {facts.get(keys.RESOURCE): [item_bytes(item)]}
+
+
+# --- consumed capacity --------------------------------------------------------------------------
+
+
+def _ask_for_capacity(facts: Facts, operation: str, params: Params) -> None:
+    if not isinstance(params, dict) or _ASK in params:
+        return
+    if operation in _STATEMENTS and _botocore_version() < _STATEMENTS_SINCE:
+        return
+    params[_ASK] = "TOTAL"
+    facts[_INJECTED] = params
+
+
+def _take_back(facts: Facts) -> None:
+    """Give a dictionary back as it was: one that was handed to `_make_api_call` itself is the application's own."""
+    facts.pop(_INJECTED).pop(_ASK, None)
+
+
+def _botocore_version() -> tuple[int, ...]:
+    version: str = getattr(sys.modules.get("botocore"), "__version__", "0")
+    return tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
+
+
+def _note_capacity(facts: Facts, capacity: Any) -> bool:
+    """Note units by table; the total of an entry includes its indexes, which `INDEXES` lists once more."""
+    units: dict[str, Any] = {}
+    reads: dict[str, Any] = {}
+    entries: Iterable[Params] = cast("list[Params]", capacity) if isinstance(capacity, list) else (capacity,)
+    for entry in entries:
+        count = entry.get("CapacityUnits")
+        if count is None:
+            return False
+        name = table_name(entry.get("TableName", ""))
+        units[name] = units.get(name, 0.0) + count
+        if entry.get("ReadCapacityUnits"):
+            reads[name] = reads.get(name, 0.0) + entry["ReadCapacityUnits"]
+    facts[keys.CAPACITY] = units
+    if reads:
+        facts[keys.READ_CAPACITY] = reads
+    return True
 
 
 # --- requests -----------------------------------------------------------------------------------
@@ -73,6 +144,7 @@ def _update(facts: Facts, params: Params) -> None:
 
 def _read(facts: Facts, params: Params) -> None:
     facts[keys.CONSISTENT] = frozenset((facts.get(keys.RESOURCE),) if params.get("ConsistentRead") else ())
+    facts[_LIMITED] = "Limit" in params
     if params.get("ProjectionExpression") or params.get("AttributesToGet"):
         facts[keys.ASSUMED] = "size:projection"
 
@@ -112,29 +184,6 @@ def _transact_get(facts: Facts, params: Params) -> None:
     facts[_TABLES] = tuple(table_name(entry["Get"]["TableName"]) for entry in params["TransactItems"])
 
 
-def _statement(facts: Facts, params: Params) -> None:
-    _statements(facts, (params["Statement"],))
-
-
-def _batch_statements(facts: Facts, params: Params) -> None:
-    _statements(facts, (entry["Statement"] for entry in params["Statements"]))
-
-
-def _transact_statements(facts: Facts, params: Params) -> None:
-    _statements(facts, (entry["Statement"] for entry in params["TransactStatements"]))
-
-
-def _statements(facts: Facts, statements: Iterable[str]) -> None:
-    verbs = [statement.split(None, 1)[0].upper() for statement in statements]
-    facts[keys.ITEM_BYTES] = {"": [0] * len(verbs)}
-    facts[keys.ASSUMED] = "size:1_unit"
-    if set(verbs) == {"SELECT"}:
-        facts[keys.WRITES] = False
-        facts[keys.CONSISTENT] = frozenset()
-    elif set(verbs) <= {"INSERT", "UPDATE", "DELETE", "EXISTS"}:
-        facts[keys.WRITES] = True
-
-
 # --- responses ----------------------------------------------------------------------------------
 
 
@@ -156,11 +205,15 @@ def _got(facts: Facts, result: Params) -> None:
 
 
 def _page(facts: Facts, result: Params) -> None:
-    """Query and Scan are billed by what they looked at, of which filters hide a part."""
+    """Query and Scan are billed by what they looked at, of which filters and projections hide a part."""
     table = facts.get(keys.RESOURCE)
     items = result.get("Items")
     count, scanned = result.get("Count", 0), result.get("ScannedCount", 0)
-    if items:
+    whole = bool(items) and scanned == count and keys.ASSUMED not in facts
+    if not whole and result.get("LastEvaluatedKey") and not facts.get(_LIMITED, True):
+        facts[keys.ASSUMED] = "size:1_MB_page"
+        facts[keys.ITEM_BYTES] = {table: [PAGE_BYTES]}
+    elif items:
         size = sum(map(item_bytes, items))
         if scanned > count > 0:
             size = size * scanned // count
@@ -198,11 +251,8 @@ def _transact_got(facts: Facts, result: Params) -> None:
     facts[keys.ITEM_BYTES] = sizes
 
 
-def _statement_done(facts: Facts, result: Params) -> None:
-    items = result.get("Items")
-    if items and facts.get(keys.WRITES) is False:
-        facts[keys.ITEM_BYTES] = {"": [sum(map(item_bytes, items))]}
-        facts.pop(keys.ASSUMED, None)
+def _described(facts: Facts, result: Params) -> None:
+    note_table(result.get("Table") or result.get("TableDescription"), facts.pop(_BILLING_MODE, None))
 
 
 # --- shared -------------------------------------------------------------------------------------
@@ -232,10 +282,9 @@ _REQUESTS: Final[Mapping[str, _Note]] = {
     "BatchWriteItem": _batch_write,
     "TransactWriteItems": _transact_write,
     "TransactGetItems": _transact_get,
-    "ExecuteStatement": _statement,
-    "BatchExecuteStatement": _batch_statements,
-    "ExecuteTransaction": _transact_statements,
 }
+_REPORTING: Final = frozenset(_REQUESTS) | _STATEMENTS | {"DeleteItem"}
+"""Operations that report their capacity."""
 _RESPONSES: Final[Mapping[str, _Note]] = {
     "PutItem": _written,
     "UpdateItem": _written,
@@ -246,5 +295,12 @@ _RESPONSES: Final[Mapping[str, _Note]] = {
     "BatchGetItem": _batch_got,
     "BatchWriteItem": _batch_written,
     "TransactGetItems": _transact_got,
-    "ExecuteStatement": _statement_done,
+    "ExecuteStatement": note_page,
+    "BatchExecuteStatement": note_items,
+    "ExecuteTransaction": note_items,
+    "CreateTable": _described,
+    "DescribeTable": _described,
+    "UpdateTable": _described,
+    "RestoreTableFromBackup": _described,
+    "RestoreTableToPointInTime": _described,
 }

@@ -12,8 +12,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
-from spancost.capture.aws.sizes import text_bytes
+from spancost.capture.aws.sizes import KB, text_bytes
 
+PAGE_BYTES: Final = 1024 * KB
+"""A page of Query, Scan or SELECT that more follow, and that no limit cut, has read this much."""
 _MAX_DEPTH: Final = 40
 """DynamoDB itself nests 32 levels at most."""
 _CONTAINER_BYTES: Final = 3

@@ -7,13 +7,27 @@ import re
 from typing import Final
 
 from spancost.capture.aws import facts as keys
+from spancost.capture.aws.lambda_functions import note_functions
 from spancost.capture.aws.sizes import Facts, Params, body_bytes
 
 _BILLED_DURATION: Final = re.compile(rb"Billed Duration: ([0-9.]+) ms")
 _MEMORY_SIZE: Final = re.compile(rb"Memory Size: ([0-9]+) MB")
+_SHOW_FUNCTIONS: Final = frozenset(
+    {
+        "CreateFunction",
+        "GetFunction",
+        "GetFunctionConfiguration",
+        "ListFunctions",
+        "ListVersionsByFunction",
+        "PublishVersion",
+        "UpdateFunctionCode",
+        "UpdateFunctionConfiguration",
+    }
+)
 
 
 def request(facts: Facts, operation: str, params: Params) -> None:
+    """Note the function, the kind of invocation and the size of the payload."""
     function = params.get("FunctionName")
     if isinstance(function, str):
         facts[keys.RESOURCE] = _function_name(function)
@@ -26,6 +40,10 @@ def request(facts: Facts, operation: str, params: Params) -> None:
 
 
 def response(facts: Facts, operation: str, result: Params) -> None:
+    """Note the billed duration, and what the answer shows of functions that may be invoked later."""
+    if operation in _SHOW_FUNCTIONS:
+        note_functions(result)
+        return
     log = result.get("LogResult")
     if not isinstance(log, str):
         return

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from spancost.capture.aws import facts as facts_keys
 
 GB: Final = float(2**30)
 """AWS bills a GB as 2^30 bytes."""
 KB: Final = 1024
+
+_TOO_MUCH: Final = 2.0**63
+"""No size and no count is this large."""
 
 ONE_UNIT: Final = "size:1_unit"
 ONE_CHUNK: Final = "size:1_chunk"
@@ -20,6 +23,12 @@ NO_ANSWER: Final = "no_answer"
 NO_USAGE: Final = "no_usage"
 UNKNOWN_OPERATION: Final = "unknown_operation"
 UNKNOWN_SERVICE: Final = "unknown_service"
+USAGE_COMES_LATER: Final = "usage_comes_later"
+"""A call that starts work: a later answer tells how much, and is charged."""
+
+NOT_BILLED: Final = "not_billed:error"
+FAILED_REQUEST: Final = "failed_request"
+RETRIED: Final = "retried"
 
 THROTTLES: Final = frozenset(
     {
@@ -94,11 +103,29 @@ def free(resource: str = "", basis: str = "") -> Usages:
     return (Usage("", resource=resource, basis=basis, free=True),)
 
 
+def refused(call: Call) -> bool:
+    """Return whether the service did not do a failed call: an answer of 5xx, or a throttled call."""
+    status = call.http_status
+    return status >= 500 or status == 429 or call.facts.get(facts_keys.ERROR_CODE) in THROTTLES
+
+
+def failure(call: Call, resource: str = "", price_id: str = "") -> Usages:
+    """Return what a failed call costs by the rule that most services share.
+
+    A service that bills work or data bills none for a call that failed: give no `price_id`. A service that bills
+    requests does not bill throttled calls and answers of 5xx; its price page is silent on other refused requests
+    (no such key, access denied): they are counted, marked.
+    """
+    if not price_id or refused(call):
+        return free(resource, NOT_BILLED)
+    return (Usage(price_id, resource=resource, basis=FAILED_REQUEST),)
+
+
 def number(value: object) -> float:
-    """Return `value` as a number zero or more; NaN if it is none (text, a negative number, infinity)."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return math.nan
-    return float(value) if 0 <= value < math.inf else math.nan
+    """Return `value` as a number zero or more; NaN if it is none (text, a negative number, 2^63 or more)."""
+    if type(value) is float or type(value) is int:  # not bool
+        return float(value) if 0 <= value < _TOO_MUCH else math.nan
+    return math.nan
 
 
 def text(value: object) -> str:
@@ -121,6 +148,32 @@ def resource_of(call: Call, *attributes: str) -> str:
 def last_part(name: str) -> str:
     """Return the name at the end of a URL or ARN."""
     return name.rstrip("/").rsplit("/", 1)[-1].rsplit(":", 1)[-1]
+
+
+def sized(size_bytes: float | None, chunk_bytes: int) -> tuple[float, str]:
+    """Return how many chunks are billed for a payload, and what was assumed: one chunk where its size is unknown."""
+    if size_bytes is None:
+        return 1.0, ONE_CHUNK
+    return (size_bytes if math.isnan(size_bytes) else chunks(size_bytes, chunk_bytes)), ""
+
+
+def record_chunks(call: Call, chunk_bytes: int) -> float | None:
+    """Return the billed chunks of all records of a call, each rounded up by itself.
+
+    None if their sizes are not known, NaN if a size is no number zero or more.
+    """
+    sizes = call.facts.get(facts_keys.RECORD_BYTES)
+    if sizes is None:
+        return None
+    if not isinstance(sizes, list):
+        return math.nan
+    total = 0
+    for value in cast("list[object]", sizes):
+        size = number(value)
+        if math.isnan(size):
+            return math.nan
+        total += chunks(size, chunk_bytes)
+    return float(total)
 
 
 def chunks(size_bytes: float, chunk_bytes: int) -> int:

@@ -1,10 +1,14 @@
 """Price SNS requests, USD per request (aws.amazon.com/sns/pricing).
 
-A publish to a standard topic is one request per started 64 KB of the call's payload; to a FIFO topic one
-request plus its payload per GB, at least 1 KB per message. Publishing to a mobile endpoint adds one
-delivery. SMS prices depend on country and carrier and are unpriced unless overridden. Sizes come from the
-hooks; without them the smallest is assumed. Left out: deliveries to the subscribers of a topic, which the
-publisher cannot see.
+A publish to a standard topic is one request per started 64 KB of the call's payload, a batch of its messages
+together; to a FIFO topic one request plus its payload per GB, at least 1 KB per message. Publishing to a mobile
+endpoint adds one delivery. SMS prices depend on country and carrier and are unpriced unless overridden. Sizes come
+from the hooks; without them the smallest is assumed.
+
+Failed calls: throttled ones and 5xx answers are free; the price page does not speak of other refusals: they are
+counted as one request, marked. Left out: deliveries to the subscribers of a topic, which the publisher cannot see
+(to SQS and Lambda they are free; to HTTP, e-mail and Firehose the book has prices that no span is charged by), and
+the scan of messages by data protection policies.
 """
 
 from __future__ import annotations
@@ -14,7 +18,19 @@ from collections.abc import Sequence
 from typing import Final
 
 from spancost.capture.aws import facts as aws_facts
-from spancost.meters.aws.call import GB, KB, ONE_CHUNK, THROTTLES, Call, Measure, Usage, chunks, free, resource_of
+from spancost.meters.aws.call import (
+    GB,
+    KB,
+    NOT_BILLED,
+    ONE_CHUNK,
+    Call,
+    Measure,
+    Usage,
+    chunks,
+    failure,
+    free,
+    resource_of,
+)
 
 CHUNK_BYTES: Final = 64 * KB
 
@@ -42,12 +58,13 @@ def _publish(call: Call) -> Sequence[Usage]:
     destination = call.attributes.get("messaging.destination.name") or call.attributes.get("messaging.destination")
     sms = isinstance(destination, str) and destination.startswith("phone_number")
     if sms or call.facts.get(aws_facts.SMS):
-        return free(basis="not_billed:error") if call.failed else (Usage(_SMS, 1.0),)
+        return free(basis=NOT_BILLED) if call.failed else (Usage(_SMS, 1.0),)
     topic = resource_of(call, "aws.sns.topic.arn", "messaging.destination.name", "messaging.destination")
+    fifo = topic.endswith(".fifo")
     if call.failed:
-        return _failed(call, topic)
+        return failure(call, topic, _FIFO_PUBLISH if fifo else _PUBLISH)
     size = call.size(aws_facts.REQUEST_BYTES)
-    if topic.endswith(".fifo"):
+    if fifo:
         # The hook counts each message as 1 KB at least.
         payload, basis = (KB, "size:1_KB") if size is None else (size, "")
         return (Usage(_FIFO_PUBLISH, 1.0, topic), Usage(_FIFO_PAYLOAD, payload / GB, topic, basis))
@@ -60,11 +77,4 @@ def _publish(call: Call) -> Sequence[Usage]:
 
 def _other(call: Call) -> Sequence[Usage]:
     topic = resource_of(call, "aws.sns.topic.arn")
-    return _failed(call, topic) if call.failed else (Usage(_OTHER, 1.0, topic),)
-
-
-def _failed(call: Call, topic: str) -> Sequence[Usage]:
-    """The price page does not speak of refused requests: 4xx answers are counted, marked; the rest is not."""
-    if call.http_status >= 500 or call.facts.get(aws_facts.ERROR_CODE) in THROTTLES:
-        return free(topic, "not_billed:error")
-    return (Usage(_PUBLISH if call.operation in _PUBLISHES else _OTHER, 1.0, topic, "failed_request"),)
+    return failure(call, topic, _OTHER) if call.failed else (Usage(_OTHER, 1.0, topic),)

@@ -1,9 +1,14 @@
 """Price SQS requests, USD per request (aws.amazon.com/sqs/pricing).
 
-Every API call is billed, empty receives too; a call is one request per started 64 KB of its payload, so a
-batch of ten small messages is one. FIFO queues (`.fifo`) have their own rate for message operations; a
-message group on a standard queue (fair queue) adds a surcharge. Payload sizes come from the hooks; without
-them one chunk is assumed. Left out: volume tiers over 100 000 million requests a month.
+Every API call is billed, empty receives and long polls too; a call is one request per started 64 KB of its payload,
+so a batch of ten small messages is one. Bodies and message attributes are payload; system attributes (the trace
+header) are not. FIFO queues (`.fifo`, high throughput or not) have their own rate for message operations; a message
+group on a standard queue (fair queue) adds a surcharge to sends. Payload sizes come from the hooks; without them one
+chunk is assumed. Entries of a batch that failed are part of a billed call.
+
+Failed calls: throttled ones and 5xx answers are free; the price page does not speak of other refusals: they are
+counted as one request, marked. Left out: volume tiers over 100 000 million requests a month, attributes of messages
+that a receive did not ask for, the KMS calls of encrypted queues.
 """
 
 from __future__ import annotations
@@ -12,7 +17,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from spancost.capture.aws import facts as aws_facts
-from spancost.meters.aws.call import KB, ONE_CHUNK, THROTTLES, Call, Measure, Usage, chunks, free, resource_of
+from spancost.meters.aws.call import KB, ONE_CHUNK, Call, Measure, Usage, chunks, failure, resource_of
 
 CHUNK_BYTES: Final = 64 * KB
 
@@ -57,11 +62,12 @@ def measure_of(operation: str) -> Measure | None:
 
 def _messages(call: Call) -> Sequence[Usage]:
     queue = resource_of(call, "messaging.destination", "messaging.destination.name", "aws.queue_url")
-    if call.failed:
-        return _failed(call, queue)
     fifo = queue.endswith(".fifo")
+    price_id = _FIFO if fifo else _STANDARD
+    if call.failed:
+        return failure(call, queue, price_id)
     count, basis = _chunks(call)
-    usages = [Usage(_FIFO if fifo else _STANDARD, count, queue, basis)]
+    usages = [Usage(price_id, count, queue, basis)]
     if not fifo and call.operation in _SENDS and call.facts.get(aws_facts.FAIR_QUEUE):
         usages.append(Usage(_FAIR, count, queue, basis))
     return usages
@@ -69,7 +75,7 @@ def _messages(call: Call) -> Sequence[Usage]:
 
 def _other(call: Call) -> Sequence[Usage]:
     queue = resource_of(call, "messaging.destination", "messaging.destination.name", "aws.queue_url")
-    return _failed(call, queue) if call.failed else (Usage(_STANDARD, 1.0, queue),)
+    return failure(call, queue, _STANDARD) if call.failed else (Usage(_STANDARD, 1.0, queue),)
 
 
 def _chunks(call: Call) -> tuple[float, str]:
@@ -83,10 +89,3 @@ def _chunks(call: Call) -> tuple[float, str]:
     if size is None:
         return 1.0, ONE_CHUNK
     return (chunks(size, CHUNK_BYTES), "") if size == size else (size, "")  # NaN stays NaN: bad usage
-
-
-def _failed(call: Call, queue: str) -> Sequence[Usage]:
-    """The price page does not speak of refused requests: 4xx answers are counted, marked; the rest is not."""
-    if call.http_status >= 500 or call.facts.get(aws_facts.ERROR_CODE) in THROTTLES:
-        return free(queue, "not_billed:error")
-    return (Usage(_STANDARD, 1.0, queue, "failed_request"),)

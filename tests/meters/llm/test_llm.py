@@ -155,3 +155,22 @@ def test_requested_model_is_kept_beside_the_one_that_answered() -> None:
     usage = read_usage(SpanView("chat", CLIENT, "app", attributes, NOW_NS, NOW_NS + 1, {}, False))
     assert usage is not None
     assert (usage.model, usage.request_model) == ("gpt-5-mini-2025-08-07", "prod-chat")
+
+
+def test_lines_of_a_model_are_made_once_and_shared() -> None:
+    meter = LlmMeter()
+    view = SpanView("chat", CLIENT, "app", _CHAT, NOW_NS, NOW_NS + 1, {}, False)
+    first, second = meter.measure(view), meter.measure(view)
+    assert len(first) == 2
+    assert all(one.line is other.line for one, other in zip(first, second, strict=True))
+
+
+def test_lines_kept_are_bounded_whatever_models_and_tiers_spans_name() -> None:
+    meter = LlmMeter()
+    for number in range(6000):
+        attributes = {**_CHAT, "openai.response.service_tier": f"tier-{number}"}
+        meter.measure(SpanView("chat", CLIENT, "app", attributes, NOW_NS, NOW_NS + 1, {}, False))
+    assert len(meter._lines) <= 4096  # pyright: ignore[reportPrivateUsage]
+    assert {charge.line.basis for charge in _charges({**_CHAT, "openai.response.service_tier": "tier-1"})} == {
+        "tier:other"
+    }

@@ -1,0 +1,80 @@
+"""What spans were charged while files are read: columns of some 50 bytes a charge."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from typing import Final
+
+from spancost.charge import Charge, PriceLine
+
+ALWAYS: Final = 0
+"""The charge stands."""
+UNLESS_NESTED: Final = 1
+"""It falls where the span is below a SERVER span of its process."""
+UNLESS_TRANSPORT: Final = 2
+"""It falls where the span is how an LLM or AWS call travels."""
+FALLEN: Final = 3
+
+
+class ChargeTable:
+    """Charges by number."""
+
+    def __init__(self) -> None:
+        self.lines: list[PriceLine] = []
+        self.spans = array("I")
+        """Number of the span."""
+        self.line_numbers = array("I")
+        """Index into `lines`."""
+        self.calls = array("B")
+        """1 for the first charge of a span, else 0: kinds of tokens of one call are one call."""
+        self.quantities = array("d")
+        self.usd = array("d")
+        self.list_usd = array("d")
+        self.rules = array("B")
+        """When the charge stands: one of the constants above."""
+        self.hosts = array("H")
+        """Host of an HTTP call, numbered by the span table."""
+        self.starts = array("Q")
+        """Start of the span, Unix nanoseconds."""
+        self.ends = array("Q")
+        self._numbers: dict[PriceLine, int] = {}
+
+    def __len__(self) -> int:
+        return len(self.spans)
+
+    def add(
+        self, span: int, charges: Sequence[Charge], start_ns: int, end_ns: int, rule: int = ALWAYS, host: int = 0
+    ) -> None:
+        """Add the charges of one span.
+
+        Args:
+            span: Its number.
+
+            charges: What its meter charges.
+
+            start_ns: Its start, Unix nanoseconds.
+
+            end_ns: Its end.
+
+            rule: When they stand.
+
+            host: Number of the host it went to.
+        """
+        calls = 1
+        for line, quantity, usd, list_usd in charges:
+            number = self._numbers.get(line)
+            if number is None:
+                number = self._numbers[line] = len(self.lines)
+                self.lines.append(line)
+            self.spans.append(span)
+            self.line_numbers.append(number)
+            self.calls.append(calls)
+            self.quantities.append(quantity)
+            self.usd.append(usd)
+            self.list_usd.append(list_usd)
+            self.rules.append(rule)
+            self.hosts.append(host)
+            self.starts.append(start_ns)
+            self.ends.append(end_ns)
+            calls = 0

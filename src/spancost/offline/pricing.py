@@ -1,0 +1,254 @@
+"""Measure stored spans while they are read: which meter, what it charges, and under which labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
+
+from spancost import names
+from spancost._guard import logger
+from spancost.attribution import entry_labels, from_attributes, routeless_labels
+from spancost.charge import CONSUMER, SERVER, Charge, SpanView
+from spancost.config import Config
+from spancost.detect import Surroundings
+from spancost.detect.metadata import Services
+from spancost.meters.choice import component_of, lacks_usage, meter_error, without_usage
+from spancost.meters.http_api import HttpApiMeter
+from spancost.meters.http_parts import host_and_path
+from spancost.meters.llm import LlmMeter, LlmUsage, is_llm, operation_of, read_usage
+from spancost.meters.meter_set import MeterSet, make_meters
+from spancost.offline.charges import ALWAYS, UNLESS_NESTED, UNLESS_TRANSPORT, ChargeTable
+from spancost.offline.labels import Attributions, Entries
+from spancost.offline.table import KIND_BITS, SpanTable
+from spancost.prices.book import PriceBook
+from spancost.prices.configured import http_rules, token_prices
+from spancost.prices.discounts import Discounts
+from spancost.same_call import host_of_call
+from spancost.window import Origin
+
+_MAX_TEXT: Final = 200
+_MAX_SECOND: Final = 2**32 - 1
+_MAX_NS: Final = 2**63
+_MAX_SHAPES: Final = 5_000
+_NAMING: Final = frozenset({"celery.task_name", "faas.name"})
+_ATTRIBUTING: Final = frozenset({names.FEATURE, names.TENANT, names.TEAM})
+_WANTED_KEYS: Final = frozenset(
+    {"http.method", "http.request.method", "rpc.system", "rpc.system.name", *_NAMING, *_ATTRIBUTING}
+)
+_WANTED_PREFIXES: Final = ("ai.", "gen_ai.", "langfuse.", "litellm.", "llm.", "openinference.", "traceloop.")
+_PLACE_KEYS: Final = ("service.name", "cloud.provider", "cloud.platform", "cloud.region", "cloud.availability_zone")
+_NOWHERE: Final = Surroundings({}, Services("", "", ""))
+"""Where a stored process ran is told by its resource: the surroundings of this one say nothing of it."""
+
+
+class Process(NamedTuple):
+    """Where spans come from: one resource."""
+
+    number: int
+    origin: Origin
+    meters: MeterSet
+
+
+class HeldCall(NamedTuple):
+    """An LLM span that waits until it is known whether another span is the same call."""
+
+    span: int
+    trace: int
+    scope: str
+    usage: LlmUsage
+    start_ns: int
+    end_ns: int
+    price_ns: int
+    """The time whose prices hold."""
+    meters: MeterSet
+
+
+class Pricing:
+    """Takes spans in any order and keeps what they are charged.
+
+    Args:
+        config: Settings: free hosts, own prices, who receives responses.
+
+        book: Prices, with the overrides of the configuration.
+
+        region: Region of processes whose resource names none.
+
+        at_ns: Price everything as of this time, Unix nanoseconds; None for the start of each span.
+    """
+
+    def __init__(self, config: Config, book: PriceBook, *, region: str = "", at_ns: int | None = None) -> None:
+        self.table = SpanTable()
+        self.charges = ChargeTable()
+        self.entries = Entries()
+        self.attributions = Attributions()
+        self.processes: list[Process] = []
+        self.held: list[HeldCall] = []
+        self.bad_spans = 0
+        # A stored span does not say whether a proxy forwarded its request: a private peer may be a load balancer.
+        self._config = replace(config, compute="", detect=False, egress_proxy=True)
+        self._book = book
+        self._region = region or config.region
+        self._at_ns = at_ns
+        self._llm = LlmMeter(token_prices(config))
+        self._http = HttpApiMeter(
+            http_rules(config), config.http_free_hosts, config.http_exclude_hosts, Discounts(config.own.discounts)
+        )
+        self._by_resource: dict[tuple[tuple[str, str], ...], Process] = {}
+        self._meters: dict[tuple[tuple[str, str], ...], MeterSet] = {}
+        self.wanted: dict[tuple[str, ...], bool] = {}
+        """What `is_wanted` has answered so far."""
+
+    # --- processes -------------------------------------------------------------------------------
+
+    def process_of(self, resource: Mapping[str, Any]) -> Process:
+        """Return the process that a resource describes."""
+        key = tuple(sorted((name, str(value)) for name, value in resource.items()))
+        process = self._by_resource.get(key)
+        if process is None:
+            environment = resource.get("deployment.environment.name") or resource.get("deployment.environment")
+            origin = Origin(
+                _text(resource.get("service.name")), _text(environment), _text(resource.get("cloud.account.id"))
+            )
+            process = Process(len(self.processes), origin, self._meters_of(resource))
+            self._by_resource[key] = process
+            self.processes.append(process)
+        return process
+
+    def _meters_of(self, resource: Mapping[str, Any]) -> MeterSet:
+        kept = {name: resource[name] for name in _PLACE_KEYS if name in resource}
+        key = tuple(sorted((name, str(value)) for name, value in kept.items()))
+        meters = self._meters.get(key)
+        if meters is None:
+            config = replace(self._config, region=_text(kept.get("cloud.region")) or self._region)
+            was_disabled, logger.disabled = logger.disabled, True  # that compute is not priced is said once, at the end
+            try:
+                meters = make_meters(config, self._book, kept, self._llm, self._http, _NOWHERE).meters
+            finally:
+                logger.disabled = was_disabled
+            self._meters[key] = meters
+        return meters
+
+    # --- spans -----------------------------------------------------------------------------------
+
+    def is_wanted(self, keys: tuple[str, ...]) -> bool:
+        """True if the attributes of a span may concern a meter or a label, by their names alone."""
+        wanted = self.wanted.get(keys)
+        if wanted is None:
+            # Spans of one instrumentation have the same keys in the same order.
+            wanted = any(key in _WANTED_KEYS or key.startswith(_WANTED_PREFIXES) for key in keys)
+            if len(self.wanted) < _MAX_SHAPES:
+                self.wanted[keys] = wanted
+        return wanted
+
+    def add(
+        self,
+        trace: int,
+        span_id: int,
+        parent_id: int,
+        mark: int,
+        process: Process,
+        scope: str,
+        name: str,
+        attributes: Mapping[str, Any],
+        start_ns: int,
+        end_ns: int,
+        *,
+        failed: bool,
+    ) -> None:
+        """Add a span that may be charged, or that is what its process was asked to do.
+
+        Raises:
+            OverflowError: An id has more than 64 bits.
+
+            ValueError: A time is impossible.
+        """
+        if not 0 <= start_ns < _MAX_NS or not 0 <= end_ns < _MAX_NS:
+            raise ValueError("time")
+        kind = mark & KIND_BITS
+        second = min(start_ns // 1_000_000_000, _MAX_SECOND) if kind in (SERVER, CONSUMER) else 0
+        span = self.table.add(
+            trace,
+            span_id,
+            parent_id,
+            mark,
+            process.number,
+            self._entry(name, kind, attributes),
+            0 if _ATTRIBUTING.isdisjoint(attributes) else self.attributions.number(from_attributes(attributes)),
+            second,
+        )
+        component = component_of(kind, attributes)
+        if not component:
+            return
+        price_ns = start_ns if self._at_ns is None else self._at_ns
+        view = SpanView(name, kind, scope, attributes, price_ns, price_ns + max(0, end_ns - start_ns), failed=failed)
+        if component == names.LLM or not self._charge(component, span, view, process.meters, start_ns, end_ns):
+            self._hold(span, trace, view, process.meters, start_ns, end_ns)
+
+    def _entry(self, name: str, kind: int, attributes: Mapping[str, Any]) -> int:
+        if kind in (SERVER, CONSUMER) or not _NAMING.isdisjoint(attributes):
+            return self.entries.of_labels(entry_labels(name, kind, attributes) or routeless_labels(attributes))
+        return self.entries.of_name(name)
+
+    def _charge(self, component: str, span: int, view: SpanView, meters: MeterSet, start_ns: int, end_ns: int) -> bool:
+        """Charge a span that is no LLM call; False if there is nothing to charge."""
+        rule, host = ALWAYS, 0
+        if component == names.EGRESS:
+            meter, rule = meters.egress, UNLESS_NESTED
+        elif component == names.AWS:
+            meter = meters.aws
+            self.table.call_hosts[span] = self.table.host_number(host_of_call(view.attributes)[:_MAX_TEXT])
+        else:
+            meter, rule = meters.http, UNLESS_TRANSPORT
+            host = self.table.host_number(host_and_path(view.attributes)[0][:_MAX_TEXT])
+        charges: Sequence[Charge] = ()
+        try:
+            if meter is not None:
+                charges = meter.measure(view)
+        except Exception:
+            charges = (meter_error(component),)
+        if not charges and component == names.AWS and not is_llm(view.attributes) and lacks_usage(view.attributes):
+            charges = (without_usage(view.attributes),)
+        if charges:
+            self.charges.add(span, charges, start_ns, end_ns, rule, host)
+        upload = self._upload(view, meters) if component == names.HTTP else ()
+        if upload:
+            self.charges.add(span, upload, start_ns, end_ns)
+        return bool(charges or upload)
+
+    def _upload(self, view: SpanView, meters: MeterSet) -> Sequence[Charge]:
+        """Charge what an HTTP call has sent, which it did whatever it was for."""
+        try:
+            return () if meters.egress is None else meters.egress.measure_upload(view)
+        except Exception:
+            return (meter_error(names.EGRESS),)
+
+    def _hold(self, span: int, trace: int, view: SpanView, meters: MeterSet, start_ns: int, end_ns: int) -> None:
+        if not is_llm(view.attributes) or not operation_of(view.attributes):
+            return
+        self.table.call_hosts[span] = self.table.host_number(host_of_call(view.attributes)[:_MAX_TEXT])
+        try:
+            usage = read_usage(view)
+        except Exception:
+            self.charges.add(span, (meter_error(names.LLM),), start_ns, end_ns)
+            return
+        if usage is not None:
+            self.held.append(HeldCall(span, trace, view.scope, _short(usage), start_ns, end_ns, view.start_ns, meters))
+
+
+def _short(usage: LlmUsage) -> LlmUsage:
+    """Return usage that is safe to keep: names of any length are cut."""
+    longest = max(map(len, (usage.provider, usage.model, usage.request_model, usage.response_id, usage.tier)))
+    if longest <= _MAX_TEXT:
+        return usage
+    return usage._replace(
+        provider=usage.provider[:_MAX_TEXT],
+        model=usage.model[:_MAX_TEXT],
+        request_model=usage.request_model[:_MAX_TEXT],
+        response_id=usage.response_id[:_MAX_TEXT],
+        tier=usage.tier[:_MAX_TEXT],
+    )
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)[:_MAX_TEXT]

@@ -1,0 +1,184 @@
+"""Which views of LLM usage are those of one real call, and what they say together (design rule 2).
+
+Knows usage and attributes only: the same rules hold for live spans and for stored ones.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from spancost.meters.llm import LlmUsage
+from spancost.meters.llm.dialects import SPELLINGS
+from spancost.meters.llm.reported import ReportedCost
+from spancost.nodes import HeldUsage
+from spancost.prices.tokens import TokenCounts, canonical_provider
+
+
+def is_same_call(outer: Mapping[str, Any], inner: LlmUsage) -> bool:
+    """True if the attributes of an LLM span may be those of the call that an inner one used up."""
+    # An outer span that is still open has often only the model it asked for, so both names of the inner one count.
+    models = [str(model) for key in _MODEL_KEYS if (model := outer.get(key))]
+    return _agree(_first(outer, "response_id"), _first(outer, "provider"), models, inner)
+
+
+def may_be_same_call(outer: LlmUsage, inner: LlmUsage) -> bool:
+    """True if two usages may be views of one call: same response, or same provider and model."""
+    models = [model for model in (outer.model, outer.request_model) if model]
+    return _agree(outer.response_id, outer.provider, models, inner)
+
+
+def _agree(response_id: str, provider: str, models: Sequence[str], inner: LlmUsage) -> bool:
+    if response_id and inner.response_id:
+        return response_id == inner.response_id
+    if provider and inner.provider and not _same_provider(provider, inner.provider):
+        return False
+    inner_models = [model for model in (inner.model, inner.request_model) if model]
+    return not models or not inner_models or any(_same_model(one, other) for one in models for other in inner_models)
+
+
+_MODEL_KEYS: Final = (*SPELLINGS["model"], *SPELLINGS["request_model"])
+
+
+def _first(attributes: Mapping[str, Any], field: str) -> str:
+    return next((str(value) for key in SPELLINGS[field] if (value := attributes.get(key))), "")
+
+
+_HOSTED = frozenset({("azure", "openai"), ("azure", "anthropic"), ("aws", "anthropic"), ("google", "anthropic")})
+"""(Host, maker): the maker's SDK calls the host too, and its spans name the maker."""
+
+
+def _same_provider(one: str, other: str) -> bool:
+    one, other = canonical_provider(one), canonical_provider(other)
+    return one == other or (one, other) in _HOSTED or (other, one) in _HOSTED
+
+
+_QUALIFIER = re.compile(r"$|[-@:](\d{3}|v\d|latest|preview|exp)")
+"""What may follow a model's name and leave it the same model: a date, a version, a channel."""
+
+
+def _same_model(one: str, other: str) -> bool:
+    """Equal, or one is the dated or qualified name of the other."""
+    one, other = one.rpartition("/")[2].lower(), other.rpartition("/")[2].lower()
+    short, long = sorted((one, other), key=len)
+    return long.startswith(short) and _QUALIFIER.match(long, len(short)) is not None
+
+
+def settled(scope: str, own: LlmUsage, held: Sequence[HeldUsage], start_ns: int) -> list[tuple[LlmUsage, int]]:
+    """Match an outer span's usage one to one with what inner spans held, richest counts winning.
+
+    Returns:
+        One (usage, start) per real call; the first is the outer span's own.
+    """
+    return _matched([(own, start_ns)], _chains(held))
+
+
+def orphaned(held: Sequence[HeldUsage]) -> list[tuple[LlmUsage, int]]:
+    """Match held usage among itself, for an outer span that never ends; returns one (usage, start) per real call."""
+    first, *others = _chains(held)
+    return _matched([(item.usage, item.start_ns) for item in first], others)
+
+
+def _chains(held: Sequence[HeldUsage]) -> list[list[HeldUsage]]:
+    """Group by scope: spans of one scope are never duplicates of each other."""
+    chains: dict[str, list[HeldUsage]] = {}
+    for item in held:
+        chains.setdefault(item.scope, []).append(item)
+    return list(chains.values())
+
+
+def _matched(calls: list[tuple[LlmUsage, int]], chains: list[list[HeldUsage]]) -> list[tuple[LlmUsage, int]]:
+    for chain in chains:
+        unmatched = chain
+        free = list(range(len(calls)))
+        for is_match in _SUREST_FIRST:
+            waiting = unmatched
+            unmatched = list[HeldUsage]()
+            for item in waiting:
+                match = next((index for index in free if is_match(calls[index][0], item.usage)), None)
+                if match is None:
+                    unmatched.append(item)
+                else:
+                    free.remove(match)
+                    usage, started = calls[match]
+                    calls[match] = (_richer(usage, item.usage), started)
+        calls.extend((item.usage, item.start_ns) for item in unmatched)
+    return calls
+
+
+def _have_other_ids(one: LlmUsage, other: LlmUsage) -> bool:
+    return bool(one.response_id and other.response_id) and one.response_id != other.response_id
+
+
+def _have_same_id(one: LlmUsage, other: LlmUsage) -> bool:
+    return bool(one.response_id) and one.response_id == other.response_id
+
+
+def _have_same_counts(one: LlmUsage, other: LlmUsage) -> bool:
+    if one.counts is None or other.counts is None or _have_other_ids(one, other):
+        return False
+    return one.counts.input == other.counts.input and one.counts.output == other.counts.output
+
+
+def _have_same_id_and_counts(one: LlmUsage, other: LlmUsage) -> bool:
+    return _have_same_id(one, other) and _have_same_counts(one, other)
+
+
+def _may_be_same(one: LlmUsage, other: LlmUsage) -> bool:
+    """True if one of them has no counts; a refused attempt is never the same as one that was not refused."""
+    has_gap = one.counts is None or other.counts is None
+    return has_gap and one.rejected == other.rejected and not _have_other_ids(one, other)
+
+
+_SUREST_FIRST: Final = (_have_same_id_and_counts, _have_same_id, _have_same_counts, _may_be_same)
+"""What makes two views those of one call, each tried on all that the ones before have left."""
+
+
+def _richer(one: LlmUsage, other: LlmUsage) -> LlmUsage:
+    """Join two views of one call: whatever only one of them saw is kept."""
+    if one.counts is None:
+        counts, problem, assumed = other.counts, other.problem, other.assumed
+    elif other.counts is None:
+        counts, problem, assumed = one.counts, one.problem, one.assumed
+    else:
+        counts = TokenCounts(*(max(pair) for pair in zip(one.counts, other.counts, strict=True)))
+        problem = one.problem or other.problem
+        assumed = one.assumed and other.assumed
+    return one._replace(
+        counts=counts,
+        assumed=assumed,
+        problem=problem,
+        provider=one.provider or other.provider,
+        model=_better_model(one, other),
+        request_model=one.request_model or other.request_model,
+        response_id=one.response_id or other.response_id,
+        tier=one.tier or other.tier,
+        cache_unknown=one.cache_unknown and other.cache_unknown,
+        rejected=one.rejected and other.rejected,
+        seconds=max(one.seconds, other.seconds),
+        audio_s=max(one.audio_s, other.audio_s),
+        cost=_better_cost(one.cost, other.cost),
+    )
+
+
+def _better_cost(one: ReportedCost | None, other: ReportedCost | None) -> ReportedCost | None:
+    """Return the cost that the provider reported, if either did."""
+    if one is None or other is None:
+        return one or other
+    return other if other.by_provider and not one.by_provider else one
+
+
+def _better_model(one: LlmUsage, other: LlmUsage) -> str:
+    """Return the more exact of two names; a deployment or an alias gives way to the model that answered."""
+    short, long = sorted((other.model, one.model), key=len)
+    if short not in long:
+        one_answered, other_answered = one.model != one.request_model, other.model != other.request_model
+        if one_answered != other_answered:
+            return one.model if one_answered else other.model
+    return long
+
+
+def host_of_call(attributes: Mapping[str, Any]) -> str:
+    """Return the host an LLM or AWS span talks to, without port; empty if it does not say."""
+    return str(attributes.get("server.address") or "").partition(":")[0].lower()

@@ -1,0 +1,206 @@
+"""Measure `spancost price` on a million stored spans: spans a second of CPU time, peak memory, ratio to parsing alone.
+
+    python -m tests.benchmarks.offline [SPANS]
+
+Writes OTLP JSON lines as the Collector's file exporter does (batches of 512 spans) into a temporary folder. Each
+measurement runs in a process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+SPANS: Final = 1_000_000
+BATCH: Final = 512
+_START_NS: Final = 1_795_000_000_000_000_000
+_SEED: Final = 4
+_ROUTES: Final = tuple((method, f"/{name}/{{id}}") for method in ("GET", "POST") for name in ("cart", "user", "order"))
+_INTERNAL, _SERVER, _CLIENT = 1, 2, 3
+
+_PROGRAM: Final = """
+import gc, resource, sys, time
+path, mode = sys.argv[1:]
+import orjson
+began = time.process_time()
+spans = 0
+if mode == "parse":
+    gc.disable()
+    with open(path, "rb") as file:
+        for line in file:
+            orjson.loads(line)
+else:
+    from spancost.config import Config
+    from spancost.offline.pricing import Pricing
+    from spancost.offline.reading import Problems, read_files
+    from spancost.offline.rollup import roll_up
+    from spancost.prices.book import PriceBook
+    pricing = Pricing(Config(region="us-east-1"), PriceBook.shipped())
+    read_files([path], pricing, Problems())
+    spans = roll_up(pricing, ["service", "entrypoint"]).spans
+print(time.process_time() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, spans)
+"""
+
+
+def _attribute(key: str, value: object) -> dict[str, Any]:
+    kind = "stringValue" if isinstance(value, str) else "intValue"
+    return {"key": key, "value": {kind: str(value)}}
+
+
+class _Maker:
+    """Traces of one shop: a server span, two internal ones, a query, an AWS call, now and then an LLM or HTTP call."""
+
+    def __init__(self) -> None:
+        self._random = random.Random(_SEED)
+        self._now_ns = _START_NS
+
+    def trace(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield scope and span, children first as exporters send them."""
+        draw = self._random
+        self._now_ns += 1_000_000
+        trace_id, root = f"{draw.getrandbits(128):032x}", f"{draw.getrandbits(64):016x}"
+        method, route = draw.choice(_ROUTES)
+        path = route.replace("{id}", str(draw.randrange(10_000)))
+
+        def span(name: str, kind: int, parent: str, attributes: Mapping[str, object]) -> dict[str, Any]:
+            start_ns = self._now_ns + draw.randrange(100_000)
+            return {
+                "traceId": trace_id,
+                "spanId": f"{draw.getrandbits(64):016x}" if parent else root,
+                "parentSpanId": parent,
+                "flags": 257,
+                "name": name,
+                "kind": kind,
+                "startTimeUnixNano": str(start_ns),
+                "endTimeUnixNano": str(start_ns + draw.randrange(1_000, 900_000)),
+                "attributes": [_attribute(*pair) for pair in attributes.items()],
+                "status": {},
+            }
+
+        code = {"code.function.name": "shop.views.handle", "code.file.path": "/srv/shop/views.py", "thread.id": 1234}
+        work = {**code, "code.line.number": 17, "thread.name": "MainThread", "shop.step": "load", "shop.items": 3}
+        for step in ("load", "render"):
+            yield "shop", span(step, _INTERNAL, root, {**work, "shop.step": step})
+        query = {
+            "db.system": "postgresql",
+            "db.name": "shop",
+            "db.user": "shop",
+            "db.statement": "SELECT id, name, price FROM item WHERE basket = %s ORDER BY added LIMIT 50",
+            "net.peer.name": "db.internal",
+            "net.peer.port": 5432,
+            "db.operation": "SELECT",
+            "db.sql.table": "item",
+        }
+        yield "opentelemetry.instrumentation.psycopg", span("SELECT shop", _CLIENT, root, query)
+        aws = {
+            "rpc.system": "aws-api",
+            "rpc.service": "DynamoDB",
+            "rpc.method": draw.choice(("GetItem", "PutItem", "Query")),
+            "cloud.region": "us-east-1",
+            "server.address": "dynamodb.us-east-1.amazonaws.com",
+            "server.port": 443,
+            "aws.request_id": f"{draw.getrandbits(128):032X}",
+            "retry_attempts": 0,
+            "http.status_code": 200,
+        }
+        yield "opentelemetry.instrumentation.botocore", span("DynamoDB", _CLIENT, root, aws)
+        if draw.random() < 0.2:
+            llm = {
+                "gen_ai.operation.name": "chat",
+                "gen_ai.provider.name": "openai",
+                "gen_ai.request.model": "gpt-5-mini",
+                "gen_ai.response.model": "gpt-5-mini-2025-08-07",
+                "gen_ai.response.id": f"chatcmpl-{draw.getrandbits(64):x}",
+                "server.address": "api.openai.com",
+                "server.port": 443,
+                "gen_ai.usage.input_tokens": draw.randrange(200, 4000),
+                "gen_ai.usage.output_tokens": draw.randrange(20, 900),
+                "gen_ai.usage.cache_read.input_tokens": 0,
+            }
+            yield "opentelemetry.instrumentation.genai.openai", span("chat gpt-5-mini", _CLIENT, root, llm)
+        if draw.random() < 0.3:
+            call = {
+                "http.request.method": "POST",
+                "url.full": "https://api.twilio.com/2010-04-01/Accounts/AC0/Messages.json",
+                "server.address": "api.twilio.com",
+                "server.port": 443,
+                "http.response.status_code": 201,
+                "network.protocol.version": "1.1",
+                "url.scheme": "https",
+                "user_agent.original": "twilio-python",
+            }
+            yield "opentelemetry.instrumentation.requests", span("POST", _CLIENT, root, call)
+        served = {
+            "http.request.method": method,
+            "url.scheme": "https",
+            "url.path": path,
+            "http.route": route,
+            "network.protocol.version": "1.1",
+            "server.address": "shop.example.com",
+            "server.port": 443,
+            "client.address": "81.2.69.142",
+            "user_agent.original": "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36",
+            "http.response.status_code": 200,
+            "http.response.body.size": draw.randrange(500, 60_000),
+        }
+        yield "opentelemetry.instrumentation.flask", span(f"{method} {route}", _SERVER, "", served)
+
+
+def write_traces(path: Path, spans: int) -> None:
+    """Write OTLP JSON lines of this many spans."""
+    maker = _Maker()
+    resource = {
+        "service.name": "shop",
+        "service.instance.id": "shop-7d4f",
+        "cloud.provider": "aws",
+        "cloud.region": "us-east-1",
+        "telemetry.sdk.language": "python",
+    }
+    attributes = [_attribute(*pair) for pair in resource.items()]
+    written = 0
+    with path.open("w", encoding="utf-8") as file:
+        while written < spans:
+            groups: dict[str, list[dict[str, Any]]] = {}
+            count = 0
+            while count < BATCH and written < spans:
+                for scope, span in maker.trace():
+                    groups.setdefault(scope, []).append(span)
+                    count += 1
+                    written += 1
+            scope_spans = [{"scope": {"name": scope}, "spans": spans_of} for scope, spans_of in groups.items()]
+            request = {"resourceSpans": [{"resource": {"attributes": attributes}, "scopeSpans": scope_spans}]}
+            file.write(json.dumps(request, separators=(",", ":")) + "\n")
+
+
+def measure(path: Path, mode: str) -> tuple[float, float, int]:
+    """Return CPU seconds, peak MB and spans of one run in a process of its own; `mode` is parse or price."""
+    done = subprocess.run([sys.executable, "-c", _PROGRAM, str(path), mode], capture_output=True, text=True, check=True)
+    cpu_s, peak_kb, spans = done.stdout.split()
+    return float(cpu_s), int(peak_kb) / 1024, int(spans)
+
+
+def main() -> None:
+    """Write the file, measure both and print."""
+    wanted = int(sys.argv[1]) if len(sys.argv) > 1 else SPANS
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "traces.jsonl")
+        began = time.monotonic()
+        write_traces(path, wanted)
+        size_mb = path.stat().st_size / 2**20
+        print(f"{wanted:,} spans, {size_mb:,.0f} MB, written in {time.monotonic() - began:.0f} s")
+        parse_s, parse_mb, _ = measure(path, "parse")
+        price_s, price_mb, spans = measure(path, "price")
+    print(f"parse alone     {parse_s:6.2f} s CPU  {spans / parse_s:9,.0f} spans/s  {parse_mb:5.0f} MB")
+    print(f"spancost price  {price_s:6.2f} s CPU  {spans / price_s:9,.0f} spans/s  {price_mb:5.0f} MB")
+    print(f"ratio {price_s / parse_s:.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,11 @@
+"""Operations of the installed botocore that nobody has looked at."""
+
+from __future__ import annotations
+
+from spancost.prices.book import PriceBook
+from spancost.prices.coverage import UNDECIDED, coverage
+
+
+def undecided(client: str) -> list[str]:
+    """Operations of a boto3 client that are neither priced nor free nor unpriced for a reason that says more."""
+    return [found.operation for found in coverage(PriceBook.shipped(), [client]) if found.reason in UNDECIDED]
