@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from spancost import names
 from spancost.charge import LLM_SPAN, SERVER, Charge, SpanView
@@ -110,7 +111,7 @@ def measure_llm(
 ) -> Sequence[Charge]:
     """Charge an LLM span, or leave its usage with the outer span of the same call; under the engine's lock."""
     meter = meters.llm
-    if meter is None or not operation_of(attributes):
+    if meter is None:
         return _NONE
     try:
         view = view_of(span, node, attributes, end_ns)
@@ -158,14 +159,18 @@ def measure_held(meters: MeterSet, errors: ErrorLog, node: SpanNode, holders: Ho
 
 def view_of(span: Span, node: SpanNode, attributes: Mapping[str, Any], end_ns: int) -> SpanView:
     """Return what a meter sees of a live span."""
-    scope = span.instrumentation_scope
-    return SpanView(
-        span.name,
-        kind_of(span),
-        "" if scope is None else scope.name,
-        attributes,
-        span.start_time or 0,
-        end_ns,
-        node.facts or {},
-        span.status.status_code.value == 2,
+    name, kind, scope, start_ns, status = _seen_of(span)
+    scope_name = "" if scope is None else scope.name
+    facts = node.facts
+    return _new_tuple(
+        SpanView,
+        (name, kind, scope_name, attributes, start_ns or 0, end_ns, _NO_FACTS if facts is None else facts, status == 2),
     )
+
+
+_seen_of: Final = attrgetter(
+    "name", "kind._value_", "instrumentation_scope", "start_time", "status.status_code._value_"
+)
+_new_tuple: Final = cast("Callable[[type[SpanView], tuple[Any, ...]], SpanView]", tuple.__new__)  # pyright: ignore[reportUnknownMemberType]
+"""Makes a NamedTuple without the Python call."""
+_NO_FACTS: Final[Mapping[str, Any]] = {}

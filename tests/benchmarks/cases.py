@@ -120,7 +120,12 @@ def _aws_span_with_hooks(side: Side) -> Run:
 
 
 def _aws_span_unpriced(side: Side) -> Run:
-    """The same span, of a system that nobody prices; the hooks note the same facts."""
+    """The same span, of an operation that the price book does not know."""
+    return _aws_spans(side, {**_AWS, "rpc.method": "PutNobodyKnowsWhat"}, hooks=True)
+
+
+def _aws_span_of_no_meter(side: Side) -> Run:
+    """The same span, of a system that no meter looks at."""
     return _aws_spans(side, {**_AWS, "rpc.system": "grpc"}, hooks=True)
 
 
@@ -139,6 +144,7 @@ def _aws_spans(side: Side, attributes: Mapping[str, Any], *, hooks: bool) -> Run
     return run
 
 
+_OPENAI = "opentelemetry.instrumentation.genai.openai"
 _LLM = {
     "gen_ai.operation.name": "chat",
     "gen_ai.provider.name": "openai",
@@ -160,7 +166,13 @@ def _llm_span(side: Side) -> Run:
 
 
 def _llm_span_unpriced(side: Side) -> Run:
-    """The same span, with attributes that mean nothing to anybody."""
+    """The same span, of a model without a price."""
+    unknown = {"gen_ai.request.model": "nobody-knows-5", "gen_ai.response.model": "nobody-knows-5"}
+    return _llm_spans(side, {**_LLM, **unknown}, {**_LLM_DONE, **unknown})
+
+
+def _llm_span_of_no_meter(side: Side) -> Run:
+    """The same span, with attributes that mean nothing to any meter."""
     asked, done = ({f"x_{key}": value for key, value in attributes.items()} for attributes in (_LLM, _LLM_DONE))
     return _llm_spans(side, asked, done)
 
@@ -272,16 +284,11 @@ CASES = (
     Case("internal_span_compute", _internal_span, 400),
     Case("server_client_pair", _server_client_pair, 200, {names.EGRESS: 1, names.HTTP: 1}),
     Case("botocore_span", _botocore_span, 300, {names.AWS: 1}),
-    Case("llm_span", _llm_span, 300, {names.LLM: 1}, scope="opentelemetry.instrumentation.genai.openai"),
+    Case("llm_span", _llm_span, 300, {names.LLM: 1}, scope=_OPENAI),
     Case("aws_over_unpriced", _aws_span_with_hooks, 300, {names.AWS: 1}, base=_aws_span_unpriced),
-    Case(
-        "llm_over_unpriced",
-        _llm_span,
-        300,
-        {names.LLM: 1},
-        scope="opentelemetry.instrumentation.genai.openai",
-        base=_llm_span_unpriced,
-    ),
+    Case("aws_over_no_meter", _aws_span_with_hooks, 300, {names.AWS: 1}, base=_aws_span_of_no_meter),
+    Case("llm_over_unpriced", _llm_span, 300, {names.LLM: 1}, scope=_OPENAI, base=_llm_span_unpriced),
+    Case("llm_over_no_meter", _llm_span, 300, {names.LLM: 1}, scope=_OPENAI, base=_llm_span_of_no_meter),
     Case(
         "flask_request",
         _flask_request,

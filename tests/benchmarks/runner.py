@@ -28,7 +28,7 @@ class Result(NamedTuple):
 
     benchmark: str
     ratio: float
-    """Median over rounds of time with spancost / time without; in `..._over_unpriced`, both sides have it."""
+    """Median over rounds of time with spancost / time without; in `..._over_...` both sides have it."""
     base_ns: float
     with_ns: float
     min: float

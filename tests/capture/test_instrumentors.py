@@ -216,3 +216,26 @@ hook_instrumentors()()
 print("fine")
 """
     assert python(code) == "fine"
+
+
+def test_asynchronous_botocore_takes_the_same_hooks() -> None:
+    from opentelemetry.instrumentation.botocore import AiobotocoreInstrumentor
+
+    seen: dict[str, Any] = {}
+
+    class Instrumentor(AiobotocoreInstrumentor):
+        def _instrument(self, **kwargs: Any) -> None:
+            seen.update(kwargs)
+
+        def _uninstrument(self, **kwargs: Any) -> None:
+            pass
+
+    undo = hook_instrumentors()
+    instrumentor: Any = Instrumentor()
+    try:
+        instrumentor.instrument(skip_dep_check=True)
+    finally:
+        instrumentor.uninstrument()
+        undo()
+    assert seen["request_hook"] is spancost.capture.aws.request_hook
+    assert seen["response_hook"] is spancost.capture.aws.response_hook

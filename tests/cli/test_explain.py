@@ -63,6 +63,16 @@ def test_without_a_size_one_unit_is_assumed_and_said(cli: Cli) -> None:
     assert "size:1_unit" in done.stdout
 
 
+def test_parameters_and_answer_are_sized_by_the_hooks_of_live_calls(cli: Cli) -> None:
+    mail = {"Destination": {"ToAddresses": ["a", "b"], "CcAddresses": ["c"]}, "Message": {}}
+    assert total(cli, "aws", "ses.SendEmail", "--params", json.dumps(mail)) == 3 * Decimal("0.0001")
+    tables = {"FeatureTypes": ["TABLES"], "Document": {}}
+    pages = {"DocumentMetadata": {"Pages": 3}}
+    both = ("--params", json.dumps(tables), "--answer", json.dumps(pages))
+    assert total(cli, "aws", "textract.AnalyzeDocument", *both) == 3 * Decimal("0.015")
+    assert total(cli, "aws", "kinesis.PutRecords", "--size", "30KB", "--count", "2") == 4 * Decimal("0.000000014")
+
+
 def test_a_gigabyte_of_egress_is_2_to_the_30_bytes(cli: Cli) -> None:
     assert total(cli, "egress", "--bytes", "1GB", "--region", "us-east-1") == Decimal("0.09")
     assert total(cli, "egress", "--bytes", "512MB", "--region", "us-east-1") == Decimal("0.045")
@@ -103,6 +113,8 @@ def test_what_has_no_price_is_a_finding_with_a_reason(cli: Cli, arguments: tuple
         (("aws", "PutItem"), "dynamodb.PutItem"),
         (("aws", "dynamodb.PutItem", "--size", "big"), "300KB"),
         (("aws", "dynamodb.PutItem", "--region", "us-esat-1"), "'us-east-1'"),
+        (("aws", "polly.SynthesizeSpeech", "--params", "[1]"), "JSON object"),
+        (("aws", "polly.SynthesizeSpeech", "--answer", "{"), "--answer: not JSON"),
         (("llm", "openai", "gpt-5-mini", "--input", "10", "--cache-read", "11"), "11 are more than 10"),
         (("llm", "openai", "gpt-5-mini", "--at", "soon"), "2026-11-01"),
         (("egress", "--bytes", "1GB", "--provider", "ibm"), "aws, azure, gcp"),

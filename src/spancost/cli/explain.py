@@ -6,10 +6,12 @@ to the real meter. Amounts are exact: `Decimal`, no rounding.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from decimal import Context, Decimal, localcontext
-from typing import Annotated, Any, Final, NamedTuple
+from types import SimpleNamespace
+from typing import Annotated, Any, Final, NamedTuple, cast
 from urllib.parse import urlsplit
 
 import typer
@@ -134,6 +136,12 @@ def aws(
     count: Annotated[
         int, typer.Option(metavar="NUMBER", min=1, help="Items or messages of one call, of that size each.")
     ] = 1,
+    params: Annotated[
+        str | None, typer.Option(metavar="JSON", help="Parameters of the call as boto3 takes them, instead of a size.")
+    ] = None,
+    answer: Annotated[
+        str | None, typer.Option(metavar="JSON", help="Its answer, where that tells what is billed (pages, capacity).")
+    ] = None,
     region: RegionOption = None,
     at: AtOption = None,
     output: FormatOption = TreeFormat.TABLE,
@@ -141,6 +149,8 @@ def aws(
     """Price one AWS call by its billed units.
 
     Example: spancost explain aws dynamodb.PutItem --size 300KB --region eu-west-1
+
+    Example: spancost explain aws polly.SynthesizeSpeech --params '{"Text": "Hello", "Engine": "neural"}'
     """
     from spancost.capture.aws import facts as aws_facts
     from spancost.meters.aws import AwsMeter
@@ -156,14 +166,44 @@ def aws(
         "cloud.region": _region(region, config, book, "aws"),
         "http.status_code": 200,
     }
-    facts: dict[str, Any] = {aws_facts.SEEN: True, aws_facts.MESSAGES: count}
+    facts: dict[str, Any] = {aws_facts.SEEN: True, aws_facts.MESSAGES: count, aws_facts.COUNT: count}
     if size is not None:
         size_bytes = int(_size_bytes(size))
         facts[aws_facts.ITEM_BYTES] = {"": [size_bytes] * count}
+        facts[aws_facts.RECORD_BYTES] = [size_bytes] * count
         facts[aws_facts.REQUEST_BYTES] = facts[aws_facts.RESPONSE_BYTES] = size_bytes * count
+    facts |= _seen_by_hooks(service, method, _object("--params", params), _object("--answer", answer))
     at_ns = start_of(at)
     charges = AwsMeter(book).measure(_view(attributes, at_ns, facts=facts))
     _show([_explained(charge, book, at_ns) for charge in charges], at_ns, output)
+
+
+def _object(option: str, text: str | None) -> dict[str, Any] | None:
+    if text is None:
+        return None
+    try:
+        value: object = json.loads(text)
+    except ValueError as error:
+        fail(f"explain aws: {option}: not JSON: {error}")
+    if not isinstance(value, dict):
+        fail(f'explain aws: {option}: {text[:40]!r} is no JSON object, such as \'{{"Text": "Hello"}}\'')
+    return cast("dict[str, Any]", value)
+
+
+def _seen_by_hooks(
+    client: str, operation: str, params: dict[str, Any] | None, answer: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Return the facts that the capture hooks of live calls note of these parameters and this answer."""
+    from spancost.capture.aws import request_hook, response_hook
+    from spancost.capture.facts import NODE_ATTRIBUTE
+
+    node = SimpleNamespace(facts=None)
+    span = SimpleNamespace(**{NODE_ATTRIBUTE: node})
+    if params is not None or answer is not None:
+        request_hook(span, client, operation, params or {})
+    if answer is not None:
+        response_hook(span, client, operation, answer)
+    return node.facts or {}
 
 
 @explain.command()

@@ -130,9 +130,9 @@ def _units(call: Call, *, writes: bool) -> Sequence[Usage]:
     assumed = ""
     if not call.failed:
         counted = call.facts.get(aws_facts.CAPACITY)
-        if type(counted) is dict and len(counted) == 1 and aws_facts.READ_CAPACITY not in call.facts:
+        if isinstance(counted, dict) and len(counted) == 1 and aws_facts.READ_CAPACITY not in call.facts:  # pyright: ignore[reportUnknownArgumentType]
             # One table and what the service counted: by far the most calls, so it goes first.
-            ((table, units),) = counted.items()
+            ((table, units),) = cast("dict[Any, Any]", counted).items()
             return (_usage(call, price_id, number(units), text(table) or _table(call)),)
     else:
         billed, assumed = _billed_failure(call)

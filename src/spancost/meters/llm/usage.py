@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
+from spancost.capture.aws.bedrock_runtime import INPUT_TOKENS, OUTPUT_TOKENS
 from spancost.charge import SpanView
 from spancost.meters.llm.details import add_details
 from spancost.meters.llm.dialects import EXCLUSIVE, FIELDS, KNOWN, POSITION, UNSURE, Dialect, dialect_of
@@ -111,6 +112,10 @@ def read_usage(view: SpanView) -> LlmUsage | None:
     dialect = dialect_of(view.scope)
     if not dialect.cache_reported and found[_CACHE_READ] is None:
         add_details(found)
+    facts = view.facts
+    if facts and INPUT_TOKENS in facts:
+        # What Bedrock says it bills; of some models the botocore instrumentation only estimates the tokens.
+        found[_INPUT], found[_OUTPUT] = facts[INPUT_TOKENS], facts.get(OUTPUT_TOKENS, found[_OUTPUT])
     request_model = found[_REQUEST_MODEL] or ""
     counts, problem, assumed, audio_s = None, "", "", 0.0
     try:
@@ -134,7 +139,7 @@ def read_usage(view: SpanView) -> LlmUsage | None:
         found[_RESPONSE_ID] or "",
         counts,
         "" if tier is None or tier in _STANDARD_TIERS else tier,
-        not dialect.cache_reported and found[_CACHE_READ] is None and operation != EMBEDDINGS,
+        found[_CACHE_READ] is None and operation != EMBEDDINGS and not _reports_cache(dialect, attributes),
         counts is None and view.failed and _was_rejected(attributes),
         problem,
         request_model,
@@ -143,6 +148,13 @@ def read_usage(view: SpanView) -> LlmUsage | None:
         reported_cost(found, dialect, attributes),
         assumed,
     )
+
+
+def _reports_cache(dialect: Dialect, attributes: Mapping[str, Any]) -> bool:
+    """Say whether cached tokens would be on the span; botocore's Bedrock spans have them for Converse alone."""
+    if dialect.input == EXCLUSIVE:
+        return not str(attributes.get("rpc.method", "")).startswith("InvokeModel")
+    return dialect.cache_reported
 
 
 def _found(attributes: Mapping[str, Any]) -> list[Any]:
