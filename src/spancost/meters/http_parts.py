@@ -14,6 +14,8 @@ from spancost.prices.quantity_values import UNSEEN, Missing
 
 _URL: Final = re.compile(r"[^:/?#]*://([^/?#]*)([^?#]*)(?:\?([^#]*))?")
 _MAX_FIELDS: Final = 1000
+_MAX_HOST: Final = 300
+"""Characters: the longest name there is, with its port."""
 _BODY_SIZES: Final = {
     "request": ("http.request.body.size", "http.request_content_length"),
     "response": ("http.response.body.size", "http.response_content_length"),
@@ -45,7 +47,7 @@ def split_url(url: str) -> tuple[str, str, str]:
 
 def host_of(authority: str) -> str:
     """Return the host of `user@Host.:port` in small letters; an IPv6 address stays whole, without brackets."""
-    host = authority.rpartition("@")[2].strip().lower()
+    host = authority.rpartition("@")[2][:_MAX_HOST].strip().lower()
     if host.startswith("["):
         return host[1:].partition("]")[0]
     if host.count(":") == 1:

@@ -29,6 +29,8 @@ from spancost.meters.aws.services import MODULES, client_of
 from spancost.prices.book import PriceBook, Unpriced
 
 _MAX_COMPILED: Final = 4096
+_MAX_NAME: Final = 100
+"""Characters; names of services, operations and regions are far shorter."""
 _NO_CHARGES: Final[Sequence[Charge]] = ()
 _UNANSWERED: Final = unpriced(NO_ANSWER)
 _new: Final[Any] = tuple.__new__  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
@@ -111,7 +113,7 @@ class AwsMeter:
             if get("retry_attempts"):
                 usages = [_retried(usage) for usage in usages]
         region = get("cloud.region")
-        if not region or not isinstance(region, str):
+        if not region or not isinstance(region, str) or len(region) > _MAX_NAME:
             region = self._default_region
 
         operation, start_ns, known = plan.operation, view.start_ns, self._compiled
@@ -178,11 +180,16 @@ class AwsMeter:
             service_id, name = service, method
         else:
             return None
+        is_long = len(service_id) > _MAX_NAME or len(name) > _MAX_NAME
+        if is_long:  # no service has such a name: said, but not remembered
+            service_id, name = service_id[:_MAX_NAME], name[:_MAX_NAME]
         client = client_of(service_id)
         plan: _Plan | None = None
         if self.usages(client, name):  # none: another meter prices it, answered or not
             decision = self._decide(client, name)
             plan = _Plan(f"{client}.{name}", name, decision.measure, decision.free)
+        if is_long:
+            return plan
         if len(self._plans) >= _MAX_COMPILED:
             self._plans.clear()
         self._plans[service, method] = plan
