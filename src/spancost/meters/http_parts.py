@@ -14,7 +14,7 @@ from spancost.prices.quantity_values import UNSEEN, Missing
 
 _URL: Final = re.compile(r"[^:/?#]*://([^/?#]*)([^?#]*)(?:\?([^#]*))?")
 _MAX_FIELDS: Final = 1000
-_MAX_HOST: Final = 300
+_MAX_HOST: Final = 260
 """Characters: the longest name there is, with its port."""
 _BODY_SIZES: Final = {
     "request": ("http.request.body.size", "http.request_content_length"),
