@@ -71,7 +71,8 @@ _WRONG_FILES = {
     "unknown key": ("regoin: eu-west-1", r"regoin: 'eu-west-1' is not accepted: unknown key: did you mean 'region'\?"),
     "unknown key of a section": (
         "compute: {machin: a}",
-        r"compute\.machin: 'a' is not accepted: unknown key: did you mean 'compute\.machine'",
+        r"compute\.machin: 'a' is not accepted: unknown key: did you mean 'compute\.machine', .*"
+        r"one of compute\.cpu_request, .*, compute\.memory_request, compute\.share$",
     ),
     "value for a section": ("metrics: 5", r"metrics: 5 is not accepted: a section with metrics\.labels, "),
     "wrong duration": ("flush_interval: 5 parsecs", r"flush_interval: '5 parsecs' is not accepted: a duration .*500ms"),
@@ -148,7 +149,7 @@ _WRONG_FILES = {
         r"the file: 'day is out of range for month' is not accepted: days of the calendar",
     ),
     "levels without end": ("region: " + "[" * 5000, r"the file: 'too deep' is not accepted"),
-    "not a mapping": ("- region", r"the file: 'list' is not accepted: a mapping of keys to values"),
+    "not a mapping": ("- region", r"the file: 'a list' is not accepted: a mapping of keys to values"),
 }
 
 

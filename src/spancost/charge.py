@@ -118,6 +118,36 @@ class Charge(NamedTuple):
     """List price, first paid tier, before free tiers and overrides."""
 
 
+_ONE_CALL: Final = (1,)
+
+
+def calls_of(charges: Sequence[Charge]) -> Sequence[int]:
+    """Return for each charge of a span how many calls it stands for: 1 or 0.
+
+    Kinds of tokens, or a request and its bytes, are one call. Each component of a span counts it once, on its first
+    unpriced line if it has one, so that no unknown part is lost from the counts, else on its first line. A fee beside
+    other charges counts none: the request is counted with its seconds.
+    """
+    if len(charges) <= 1:
+        return _ONE_CALL[: len(charges)]
+    component = charges[0].line.component
+    for line, _, _, _ in charges:
+        if line.component != component or line.status == names.UNPRICED:
+            break
+    else:  # kinds of tokens: by far the most
+        return (1,) + (0,) * (len(charges) - 1)
+    counted: dict[str, int] = {}
+    for place, (line, _, _, _) in enumerate(charges):
+        first = counted.get(line.component)
+        if first is None:
+            if not place or line.component != names.COMPUTE:
+                counted[line.component] = place
+        elif line.status == names.UNPRICED and charges[first].line.status != names.UNPRICED:
+            counted[line.component] = place
+    places = counted.values()
+    return [int(place in places) for place in range(len(charges))]
+
+
 LLM_SPAN: Final[Sequence[Charge]] = []
 """What measuring an LLM span yields at first: no charges yet. Compared by identity."""
 

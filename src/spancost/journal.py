@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from spancost import names
 from spancost.attribution import ATTRIBUTION_ATTRIBUTES, entry_labels, filled, from_attributes, routeless_labels
-from spancost.charge import Charge, PriceLine, changed_line
+from spancost.charge import Charge, PriceLine, calls_of, changed_line
 from spancost.nodes import NOBODY, Booked, LocalRoot
 from spancost.window import (
     ENTRY,
@@ -182,10 +182,8 @@ class Fold:
         self._seconds(minute, labels, attribution, ENTRY, entry.seconds, 1)
         if root.inner_count:
             self._seconds(minute, labels, attribution, INNER, root.inner_s, root.inner_count)
-        calls = 1
-        for charge in entry.charges:
+        for charge, calls in zip(entry.charges, calls_of(entry.charges), strict=True):
             self._book(charge, labels, attribution, ENTRY, minute, calls)
-            calls = 0
         self._inner(root.charges or (), labels, attribution)
         root.charges = None
         outcome = "error" if entry.failed else "ok"
@@ -225,10 +223,8 @@ class Fold:
         attribution = root.attribution if own is None else filled(own, root.attribution)
         if entry.spans:
             self._seconds(entry.minute, labels, attribution, LATE_INNER, entry.seconds, entry.spans)
-        calls = 1
-        for charge in entry.charges:
+        for charge, calls in zip(entry.charges, calls_of(entry.charges), strict=True):
             self._book(charge, labels, attribution, entry.position, entry.minute, calls)
-            calls = 0
 
     def _inner(self, booked: Sequence[Booked], labels: EntryLabels, inherited: Attribution) -> None:
         for charge, own, position, minute, calls in booked:

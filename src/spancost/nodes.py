@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from spancost import names
-from spancost.charge import Charge
+from spancost.charge import Charge, calls_of
 from spancost.tree import Node, Root
 from spancost.window import Attribution, EntryLabels, KeptNode
 
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 NOBODY = Attribution()
 
 Booked: TypeAlias = "tuple[Charge, Attribution | None, str, int, int]"
-"""(charge, its own attribution or None for the root's, position, minute, calls). Calls are 0 for all but the first
-charge of a span: kinds of tokens of one call are one call."""
+"""(charge, its own attribution or None for the root's, position, minute, calls as `calls_of` counts them)."""
 
 
 class HeldUsage(NamedTuple):
@@ -107,10 +106,8 @@ class LocalRoot(Root):
         booked = self.charges
         if booked is None:
             booked = self.charges = []
-        calls = 1
-        for charge in charges:
+        for charge, calls in zip(charges, calls_of(charges), strict=True):
             booked.append((charge, own, position, minute, calls))
-            calls = 0
 
     def components(self, usd_per_s: float | None, seconds: float, charges: Sequence[Charge]) -> dict[str, float]:
         """Return USD by component of everything charged below this root so far.

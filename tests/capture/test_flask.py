@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import io
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from flask.typing import ResponseReturnValue
 from opentelemetry.instrumentation.flask import FlaskInstrumentor
 from opentelemetry.sdk.trace import TracerProvider
+from werkzeug.wsgi import wrap_file
 
 from spancost.capture.instrumentors import hook_instrumentors
 from tests.capture.harness import Recorder, fetch, read_some_and_leave, recording, wait_until, wsgi_server
@@ -189,6 +191,21 @@ def test_file_of_unstated_size_stays_a_file_for_the_server(app: flask.Flask, rec
         assert len(fetch(port, "/unknown-file").body) == FILE_BYTES
     assert isinstance(bodies[0], ServerFile)
     assert recorder.late_bytes() == [FILE_BYTES]
+
+
+def test_file_that_is_spooled_in_memory_stays_there(app: flask.Flask, recorder: Recorder) -> None:
+    with tempfile.SpooledTemporaryFile(max_size=10_000) as spooled:
+        spooled.write(b"x" * 4321)
+        spooled.seek(0)
+
+        def send_spooled() -> ResponseReturnValue:
+            return flask.Response(wrap_file(flask.request.environ, spooled), direct_passthrough=True)
+
+        app.add_url_rule("/spooled", view_func=send_spooled)
+        with wsgi_server(app) as port:
+            assert len(fetch(port, "/spooled").body) == 4321
+        assert recorder.late_bytes() == [4321]
+        assert vars(spooled)["_rolled"] is False
 
 
 def test_bytes_are_those_behind_the_applications_own_middleware(app: flask.Flask, recorder: Recorder) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -66,7 +67,7 @@ def test_without_a_size_one_unit_is_assumed_and_said(cli: Cli) -> None:
 def test_parameters_and_answer_are_sized_by_the_hooks_of_live_calls(cli: Cli) -> None:
     mail = {"Destination": {"ToAddresses": ["a", "b"], "CcAddresses": ["c"]}, "Message": {}}
     assert total(cli, "aws", "ses.SendEmail", "--params", json.dumps(mail)) == 3 * Decimal("0.0001")
-    tables = {"FeatureTypes": ["TABLES"], "Document": {}}
+    tables: dict[str, Any] = {"FeatureTypes": ["TABLES"], "Document": {}}
     pages = {"DocumentMetadata": {"Pages": 3}}
     both = ("--params", json.dumps(tables), "--answer", json.dumps(pages))
     assert total(cli, "aws", "textract.AnalyzeDocument", *both) == 3 * Decimal("0.015")
@@ -179,3 +180,52 @@ def test_notes_of_prices_speak_of_the_vendor_and_not_of_other_tools() -> None:
     notes = [rule.note for rule in rules.rules]
     notes.extend(record.billing for price_id in book.price_ids() for record in book.records(price_id))
     assert not [note for note in notes if re.search("recost|litellm|infracost|genai-prices", note or "")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (("llm", "openai", "gpt-5-minii"), "openai gpt-5-mini"),
+        (("llm", "opnai", "gpt-5-mini"), "openai gpt-5-mini"),
+        (("aws", "dynamodb.PutItm"), "dynamodb.PutItem"),
+        (("aws", "dynamo.PutItem"), "dynamodb.PutItem"),
+    ],
+)
+def test_a_near_miss_gets_a_suggestion(cli: Cli, arguments: tuple[str, ...], meant: str) -> None:
+    done = cli("explain", *arguments)
+    assert done.returncode == 1
+    assert f"did you mean {meant}" in done.stdout
+
+
+def test_a_call_billed_by_tokens_says_which_command_prices_it(cli: Cli) -> None:
+    done = cli("explain", "aws", "bedrock-runtime.Converse")
+    assert done.returncode == 2
+    assert "is billed by tokens: spancost explain llm aws.bedrock MODEL" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("machine", "region"),
+    [("lambda:512mb", "us-east-1"), ("cloudrun:1vcpu-512mb", "us-central1"), ("azure:D2s_v5", "eastus")],
+)
+def test_the_default_region_of_a_platform_is_no_fallback(cli: Cli, machine: str, region: str) -> None:
+    (charge,) = json.loads(cli("explain", "compute", machine, "--format", "json").stdout)["charges"]
+    assert (charge["status"], charge["region"], charge["why"]) == ("priced", region, "")
+
+
+def test_the_configured_region_holds_for_platforms_without_machines(cli: Cli) -> None:
+    done = cli("explain", "compute", "lambda:512mb", "--format", "json", SPANCOST_REGION="eu-west-1")
+    assert json.loads(done.stdout)["charges"][0]["region"] == "eu-west-1"
+
+
+def test_a_model_on_a_machine_of_your_own_is_priced_by_seconds(cli: Cli, tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text('models: [{model: "llama-*", provider: vllm, usd_per_hour: 4.1}]\n', encoding="utf-8")
+    arguments = ("explain", "llm", "vllm", "llama-3", "--seconds", "3.6", "--format", "json")
+    (charge,) = json.loads(cli(*arguments, SPANCOST_PRICES=str(own)).stdout)["charges"]
+    assert (charge["quantity"], charge["unit"], charge["usd"]) == ("3.6", "s", "0.0041")
+
+
+def test_an_own_price_has_no_source_of_the_list_price(cli: Cli) -> None:
+    done = cli("explain", "compute", "aws:m6i.large@0.05usd/h")
+    assert "checked" not in done.stdout
+    assert "list price" in done.stdout

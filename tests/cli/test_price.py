@@ -151,6 +151,25 @@ def test_prices_of_another_day_and_own_prices(cli: Cli, traces: str, tmp_path: P
         assert usd["aws"] == pytest.approx(expected)
 
 
+def test_a_whole_spancost_yaml_may_be_a_what_if(cli: Cli, traces: str, tmp_path: Path) -> None:
+    own = tmp_path / "other.yaml"
+    content = "region: us-east-1\nprices:\n- price: aws.dynamodb.on_demand.write\n  usd: 0.5\n  unit: WRU\n"
+    own.write_text(content, encoding="utf-8")
+    document = _document(cli, traces, "--prices", str(own), "--by", "component")
+    assert {row["component"]: row["total_usd"] for row in document["rows"]}["aws"] == pytest.approx(0.5)
+
+
+def test_a_total_of_which_nothing_has_a_price_is_a_question_mark(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "unknown.jsonl"
+    call = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.request.model": "nobody-knows"}
+    call |= {"gen_ai.usage.input_tokens": 5, "gen_ai.usage.output_tokens": 5}
+    path.write_text(otlp_lines([Span(1, 0, "chat", "CLIENT", call)]), encoding="utf-8")
+    done = cli("price", str(path))
+    assert f"Total ? for 1 span of {path}; 1 span not priced: unknown_model 1 (nobody-knows)." in done.stdout.replace(
+        "\n", " "
+    )
+
+
 def test_bad_lines_are_named_below_the_table(cli: Cli, traces: str) -> None:
     with Path(traces).open("a", encoding="utf-8") as file:
         file.write("{cut\n")
@@ -185,7 +204,7 @@ def test_a_narrow_terminal_gets_components_in_a_table_of_their_own(cli: Cli, tra
         (["--region", "us-east-9"], "us-east-9"),
         (["--cost", "free"], "--cost: 'free': one of effective, list"),
         (["--fail-over", "5eur"], "--fail-over: '5eur' is not a limit such as 0.05usd/request or 20usd"),
-        (["--prices", "missing.yaml"], "missing.yaml"),
+        (["--prices", "missing.yaml"], "missing.yaml: the file: 'No such file or directory' is not accepted"),
         (["missing.jsonl"], "missing.jsonl: No such file or directory"),
     ],
 )

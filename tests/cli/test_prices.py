@@ -86,7 +86,10 @@ def test_a_price_that_nobody_publishes_is_a_question_mark_not_zero(cli: Cli) -> 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["list", "--service", "mars"], "no price matches; services are "),
+        (["list", "--service", "dynamo"], "--service 'dynamo': did you mean 'dynamodb'"),
+        (["list", "--vendor", "oracle"], "--vendor 'oracle': one of aws, azure, cloudflare, gcp"),
+        (["list", "--filter", "nothing"], "no price matches --filter 'nothing'"),
+        (["show", "gpt-5-mini"], "of LLM models and HTTP APIs: spancost explain llm|http"),
         (["list", "--region", "eu-wset-1"], "did you mean 'eu-west-1'"),
         (["list", "--at", "soon"], "--at: 'soon' is not a date such as 2026-11-01"),
         (["show", "aws.sqs.standrad"], "did you mean 'aws.sqs.standard'"),
@@ -122,6 +125,15 @@ def test_show_says_what_you_pay_and_the_list_price(cli: Cli, own_file: str) -> N
     assert (in_force["usd"], in_force["list_usd"], in_force["override"]) == ("0.0000005", "0.00000070675", own_file)
 
 
+def test_the_default_region_is_no_fallback(cli: Cli) -> None:
+    def in_force(*arguments: str) -> dict[str, Any]:
+        done = cli("prices", "show", "aws.sqs.standard", *arguments, "--format", "json")
+        return json.loads(done.stdout)["in_force"]
+
+    assert in_force()["region_fallback"] is False
+    assert in_force("--region", "eu-north-1")["region_fallback"] is True
+
+
 # --- check --------------------------------------------------------------------------------------
 
 
@@ -135,6 +147,12 @@ def test_check_says_what_each_entry_matches(cli: Cli, own_file: str) -> None:
     assert entries["discount commitment component=compute"]["you_pay"] == "80 %"
     assert entries["currency EUR"]["you_pay"] == "EUR 0.92"
     assert document["findings"] == []
+
+
+def test_check_of_a_file_without_prices_says_so(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "prices.yaml"
+    path.write_text("prices:\n")
+    assert cli("prices", "check", str(path)).stdout.replace("\n", " ").strip() == f"{path}: no prices in it"
 
 
 def test_check_reads_a_whole_spancost_yaml_and_what_is_configured(cli: Cli, tmp_path: Path) -> None:
@@ -161,6 +179,10 @@ def test_check_reads_a_whole_spancost_yaml_and_what_is_configured(cli: Cli, tmp_
             "prices: [{price: aws.sqs.fifo, usd: 0.0000004, unit: request}, "
             "{price: aws.sqs.fifo, usd: 0.0000003, unit: request}]",
             "a later entry for the same region and day replaces this one",
+        ),
+        (
+            "models: [{model: a, same_as: openai/gpt-99}]",
+            "same_as openai/gpt-99: genai-prices does not know this model",
         ),
     ],
 )

@@ -248,6 +248,13 @@ def test_a_wrong_key_is_wrong_usage_with_the_near_miss(cli: Cli, ledger_file: Pa
     assert "http_route" in done.stderr
 
 
+def test_route_and_method_are_short_for_the_names_of_the_attributes(cli: Cli, ledger_file: Path) -> None:
+    short = cli("report", "--ledger", str(ledger_file), "--by", "method,route", "--format", "csv")
+    long = cli("report", "--ledger", str(ledger_file), "--by", "http_request_method,http_route", "--format", "csv")
+    assert short.returncode == 0
+    assert short.stdout == long.stdout
+
+
 def test_a_wrong_since_is_wrong_usage(cli: Cli, ledger_file: Path) -> None:
     done = cli("report", "--ledger", str(ledger_file), "--since", "yesterday")
     assert done.returncode == 2

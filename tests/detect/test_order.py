@@ -244,6 +244,37 @@ def test_docker_on_a_machine_that_was_detected_bears_its_limits(tmp_path: Path) 
         assert per_hour(found_by(Config(), {}, around)) == pytest.approx(M6I_LARGE / 2)
 
 
+def test_container_whose_machine_the_resource_names_bears_its_part_too(tmp_path: Path) -> None:
+    resource = {"cloud.provider": "aws", "host.type": "m6i.large", "cloud.region": "us-east-1", "container.id": "abc"}
+    with surroundings(None, tmp_path) as around:
+        assert found_by(Config(), resource, around).reason == SHARE_UNKNOWN
+        (tmp_path / "cpu.max").write_text("100000 100000")
+        (tmp_path / "memory.max").write_text(str(4 * 2**30))
+        assert per_hour(found_by(Config(), resource, around)) == pytest.approx(M6I_LARGE / 2)
+        assert per_hour(found_by(Config(compute_share=1.0), resource, around)) == pytest.approx(M6I_LARGE)
+        assert per_hour(found_by(Config(compute="aws:m6i.large"), resource, around)) == pytest.approx(M6I_LARGE)
+
+
+def test_container_of_a_platform_without_machines_is_its_size() -> None:
+    resource = {"cloud.platform": "gcp_cloud_run", "cloud.region": "us-central1", "container.id": "abc"}
+    with surroundings() as around:
+        found = found_by(Config(cpu_request=1.0, memory_request_gib=0.5), resource, around)
+    assert (found.machine.spec, found.machine.is_shared) == ("cloudrun:1vcpu-0.5gb", False)
+
+
+@pytest.mark.parametrize(("system", "basis"), [("windows", "linux_price"), ("linux", ""), ("WINDOWS?", "")])
+def test_machine_with_windows_at_the_price_of_linux_is_an_estimate(system: str, basis: str) -> None:
+    resource = {"os.type": system, "cloud.region": "us-east-1", "cloud.provider": "aws", "host.type": "m6i.large"}
+    with surroundings() as around:
+        for config in (Config(), Config(compute="aws:m6i.large")):
+            rate = found_by(config, resource, around).rate
+            assert rate is not None
+            assert rate.basis == basis
+        own = found_by(Config(compute="aws:m6i.large@0.188usd/h"), resource, around).rate
+    assert own is not None
+    assert own.basis == ""
+
+
 def test_task_on_an_ecs_instance_bears_its_reservation() -> None:
     task = {"LaunchType": "EC2", "TaskARN": "arn:aws:ecs:us-east-1:1:task/x/y"}
     with surroundings(ecs=ecs(task, {"Limits": {"CPU": 512, "Memory": 2048}}), ec2=ec2("m6i.large")) as around:

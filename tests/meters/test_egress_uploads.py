@@ -43,14 +43,34 @@ def test_upload_to_a_public_host_is_internet_egress(host: str) -> None:
         "metadata.google.internal", "box.lan", "",
         "s3.us-east-1.amazonaws.com", "bucket.s3.us-east-1.amazonaws.com", "sqs.us-east-1.amazonaws.com",
         "bucket.s3.amazonaws.com", "id.execute-api.us-east-1.amazonaws.com",
+        "id.lambda-url.us-east-1.on.aws", "lambda.us-east-1.api.aws",
     ],
 )  # fmt: skip
 def test_upload_that_stays_inside_is_free(host: str) -> None:
     assert EgressMeter(BOOK, "aws", "us-east-1").measure_upload(upload(host)) == []
 
 
-def test_upload_to_aws_of_another_region_leaves() -> None:
-    assert usd(upload("bucket.s3.eu-west-1.amazonaws.com")) == pytest.approx(0.09)
+@pytest.mark.parametrize(
+    "host",
+    ["bucket.s3.eu-west-1.amazonaws.com", "id.execute-api.eu-west-1.amazonaws.com", "id.lambda-url.eu-west-1.on.aws"],
+)
+def test_upload_to_aws_of_another_region_costs_the_way_between_regions_and_not_the_internet(host: str) -> None:
+    (charge,) = EgressMeter(BOOK, "aws", "us-east-1").measure_upload(upload(host))
+    assert charge.usd == charge.list_usd == pytest.approx(0.02)
+    assert (charge.line.operation, charge.line.status, charge.line.basis) == (
+        "inter_region",
+        names.ESTIMATED,
+        "to_any_region",
+    )
+
+
+def test_internet_and_another_region_are_told_apart_whichever_comes_first() -> None:
+    meter = EgressMeter(BOOK, "aws", "us-east-1")
+    hosts = ("example.com", "s3.eu-west-1.amazonaws.com", "example.com", "s3.eu-west-1.amazonaws.com")
+    assert [meter.measure_upload(upload(host))[0].usd for host in hosts] == pytest.approx([0.09, 0.02, 0.09, 0.02])
+
+
+def test_upload_from_another_cloud_to_aws_goes_over_the_internet() -> None:
     assert usd(upload("bucket.s3.us-east-1.amazonaws.com"), "gcp", "us-central1") == pytest.approx(0.12)
 
 

@@ -84,6 +84,16 @@ def test_call_whose_price_depends_on_the_plan_is_unpriced() -> None:
     assert (charge.line.status, charge.line.reason, charge.usd) == (names.UNPRICED, "plan_price", 0)
 
 
+@pytest.mark.parametrize(("status", "expected"), [("201", 0.0083), (201.0, 0.0083), ("429", 0.0), (429.0, 0.0)])
+def test_status_that_was_stored_as_text_or_float_is_one(status: Any, expected: float) -> None:
+    assert one(view("POST", TWILIO_SMS, status)).usd == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("status", ["", "OK", "20", "2000", "²⁰⁰", 0.5, math.nan, math.inf, [200], True, -200])
+def test_call_with_an_impossible_status_was_not_answered(status: Any) -> None:
+    assert not HttpApiMeter(RULES).measure(view("POST", TWILIO_SMS, status))
+
+
 @pytest.mark.parametrize(
     ("status", "expected"),
     [(200, "estimated"), (302, "estimated"), (399, "estimated"), (400, "free"), (429, "free"), (500, "free")],

@@ -189,6 +189,8 @@ _WRONG: dict[str, tuple[dict[str, object], str]] = {
     "unknown component": (_discount(component="awz"), r"component: 'awz' .*did you mean 'aws'"),
     "discount on no price": (_discount(price="aws.zzz.*"), r"discounts\[0\]\.price: 'aws\.zzz\.\*' .*matches no price"),
     "discount in no region": (_discount(region="mars"), r"discounts\[0\]\.region: 'mars' .*unknown region"),
+    "discount on a provider in capitals": (_discount(provider="AWS"), r"provider: 'AWS' .*small letters"),
+    "discount on a price in capitals": (_discount(price="AWS.s3.*"), r"price: 'AWS\.s3\.\*' .*small letters"),
     "name with a comma": (_discount(name="a,b"), r"name: 'a,b' is not accepted: a short name"),
     "list for a glob": (_discount(provider=["aws"]), r"provider: \['aws'\] is not accepted: a name or a glob"),
     "currency in small letters": (_currency(code="eur"), r"currency\.code: 'eur' .*three capital letters"),
@@ -203,6 +205,21 @@ def test_wrong_entry_is_told_with_place_key_value_and_choices(name: str) -> None
     with pytest.raises(ConfigError, match=message) as caught:
         _read(raw)
     assert str(caught.value).startswith("prices.yaml: ")
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [
+        {},
+        {"component": "llm", "provider": "openai", "price": "gpt-5*"},
+        {"component": "http", "provider": "twilio", "price": "sms.*"},
+        {"provider": "aws", "region": "eu-*"},
+        {"component": "[ac]*", "provider": "*", "price": "aws.lambda.*"},
+        {"price": "anthropic.*"},
+    ],
+)
+def test_discount_that_something_can_be_charged_by_is_accepted(scope: dict[str, object]) -> None:
+    assert len(_read(_discount(**scope)).discounts) == 1
 
 
 _WORDS = [

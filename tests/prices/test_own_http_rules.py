@@ -76,6 +76,8 @@ def test_all_keys_are_read() -> None:
             "http_rules[0].path: 'v1' is not accepted: a path that begins with /",
         ),
         ([{"host": "x", "usd": 1, "path": "/v1?a=b"}], "http_rules[0].path: '/v1?a=b'"),
+        ([{"host": "x", "usd": 1, "path": "/v1/{"}], "http_rules[0].path: '/v1/{'"),
+        ([{"host": "x", "usd": 1, "path": "/v1/{a/b}"}], "http_rules[0].path: '/v1/{a/b}'"),
         ([{"host": "x", "usd": 1, "provider": "p" * 101}], "http_rules[0].provider"),
         ([{"host": "x", "usd": 1, "operation": ""}], "http_rules[0].operation: ''"),
         ([{"host": "x", "usd": 1, "valid_from": "soon"}], "http_rules[0].valid_from: 'soon' is not accepted: a date"),

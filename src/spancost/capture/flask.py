@@ -143,6 +143,8 @@ def _file_length(body: Any, file_wrapper: Any) -> int | None:
     if not isinstance(file_wrapper, type) or not isinstance(body, file_wrapper):
         return None
     file: Any = getattr(body, "filelike", None)
+    if getattr(file, "_rolled", None) is False:
+        return None  # a spooled file in memory: `fileno` would write it to disk
     try:
         return max(os.fstat(file.fileno()).st_size - file.tell(), 0)
     except (AttributeError, OSError, ValueError):

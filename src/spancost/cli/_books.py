@@ -8,13 +8,16 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 from spancost.cli._ledger import fail
-from spancost.config import Config, load_config
+from spancost.config import Config, load_config, own_prices_file
+from spancost.config.strict_yaml import read_mapping
 from spancost.errors import SpancostError
 from spancost.prices.book import PriceBook
 from spancost.prices.configured import price_book
+from spancost.prices.own import OWN_KEYS, OwnPrices
 
 
 def configured_book() -> tuple[PriceBook, Config]:
@@ -24,6 +27,17 @@ def configured_book() -> tuple[PriceBook, Config]:
         return price_book(config), config
     except SpancostError as error:
         fail(str(error))
+
+
+def own_prices_of(file: Path) -> OwnPrices:
+    """Return the own prices of a prices file or of a whole `spancost.yaml`.
+
+    Raises:
+        ConfigError: The file cannot be read, or something in it is wrong.
+    """
+    if {str(key) for key in read_mapping(file)} <= set(OWN_KEYS):
+        return own_prices_file(file, PriceBook.shipped())
+    return load_config(file, environ={}).own
 
 
 def at_ns(day: str | None) -> int:

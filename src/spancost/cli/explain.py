@@ -26,6 +26,7 @@ from spancost.cli._books import configured_book, day_of
 from spancost.cli._currency import display_currency
 from spancost.cli._format import Column, console, print_json, print_table, show
 from spancost.cli._ledger import TreeFormat, fail
+from spancost.cli._near import near_model, near_operation
 from spancost.cli._reasons import advice_for
 from spancost.config import ASSUMED_REGION, Config
 from spancost.errors import SpancostError, suggest
@@ -45,6 +46,7 @@ _POWERS: Final = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 _LONGEST: Final = 25
 _DIGITS_FOR_PEOPLE: Final = 12
 _STARTS_SOMETHING: Final = re.compile(r"[\w-]+\.(Run|Create|Start|Launch|Allocate)[A-Z]")
+_UNKNOWN_NAMES: Final = frozenset({"unknown_model", "unknown_provider", "unknown_service", "unknown_operation"})
 _CONFIDENCE: Final = {
     "verified-3": "3 independent sources",
     "verified-2": "2 independent sources",
@@ -53,6 +55,7 @@ _CONFIDENCE: Final = {
     "vendor": "the vendor's price list",
 }
 _PROVIDERS: Final = ("aws", "azure", "gcp")
+_OWN_SOURCES: Final = ("override:", "configured")
 
 AtOption = Annotated[
     str | None, typer.Option("--at", metavar="DATE", help="Price of this day (2026-11-01, UTC); today by default.")
@@ -101,6 +104,9 @@ def llm(
     tokens_out: Annotated[
         int, typer.Option("--output", metavar="TOKENS", min=0, help="Output tokens, reasoning included.")
     ] = 1000,
+    seconds: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.001, help="Duration, for a model on a machine of your own.")
+    ] = 1.0,
     at: AtOption = None,
     output: FormatOption = TreeFormat.TABLE,
 ) -> None:
@@ -122,8 +128,9 @@ def llm(
         "gen_ai.usage.cache_write.input_tokens": cache_write,
     }
     at_ns = start_of(at)
-    charges = LlmMeter(token_prices(configured_book()[1])).measure(_view(attributes, at_ns))
-    _show([_explained(charge, None, at_ns) for charge in charges], at_ns, output)
+    view = _view(attributes, at_ns, seconds=seconds)
+    charges = LlmMeter(token_prices(configured_book()[1])).measure(view)
+    _show([_explained(charge, None, at_ns) for charge in charges], at_ns, output, near_model(provider, model))
 
 
 @explain.command()
@@ -175,7 +182,9 @@ def aws(
     facts |= _seen_by_hooks(service, method, _object("--params", params), _object("--answer", answer))
     at_ns = start_of(at)
     charges = AwsMeter(book).measure(_view(attributes, at_ns, facts=facts))
-    _show([_explained(charge, book, at_ns) for charge in charges], at_ns, output)
+    if not charges:
+        fail(f"explain aws: {operation} is billed by tokens: spancost explain llm aws.bedrock MODEL")
+    _show([_explained(charge, book, at_ns) for charge in charges], at_ns, output, near_operation(operation, book))
 
 
 def _object(option: str, text: str | None) -> dict[str, Any] | None:
@@ -249,10 +258,10 @@ def compute(
 
     book, config = configured_book()
     at_ns = start_of(at)
-    vendor = machine.partition(":")[0].lower().removesuffix("-arm").replace("fargate", "aws")
-    where = _region(region, config, book, vendor) if vendor in _PROVIDERS else (region or "")
     try:
-        found = compute_rate(machine, where or None, book, at_ns)
+        found = compute_rate(machine, region or config.region or None, book, at_ns)
+        if found.provider in _PROVIDERS:
+            found = compute_rate(machine, _region(region, config, book, found.provider), book, at_ns)
     except SpancostError as error:
         fail(f"explain {error}")
     quantity = Decimal(str(seconds))
@@ -270,7 +279,7 @@ def compute(
         region=found.region,
         price_id=f"{record.id if record else found.sku} (${_plain(found.usd_per_hour)}/hour)",
         source=found.source,
-        **_provenance(record),
+        **_provenance(record, is_own=found.source.startswith(_OWN_SOURCES)),
     )
     _show([one], at_ns, output)
 
@@ -332,6 +341,7 @@ def _explained(charge: Charge, book: PriceBook | None, at_ns: int) -> Explained:
     line = charge.line
     quantity = _exact(charge.quantity)
     known = line.status in (names.PRICED, names.ESTIMATED, names.FREE)
+    is_own = line.source.startswith(_OWN_SOURCES)
     rate_usd: Decimal | None = None
     list_rate: Decimal | None = None
     record = _record(book, line.sku, line.region, at_ns) if book is not None and known else None
@@ -345,14 +355,14 @@ def _explained(charge: Charge, book: PriceBook | None, at_ns: int) -> Explained:
         quantity=quantity,
         unit=line.unit,
         rate_usd=rate_usd,
-        usd=None if rate_usd is None else quantity * rate_usd,
-        list_usd=None if list_rate is None else quantity * list_rate,
+        usd=None if rate_usd is None else quantity * rate_usd if record else _exact(charge.usd),
+        list_usd=None if list_rate is None else quantity * list_rate if record else _exact(charge.list_usd),
         status=line.status,
         why=line.reason or line.basis,
         region=line.region,
         price_id=record.id if record else line.sku,
         source=line.source,
-        **_provenance(record),
+        **_provenance(record, is_own=is_own),
     )
 
 
@@ -382,9 +392,13 @@ def _record(book: PriceBook, sku: str, region: str, at_ns: int) -> PriceRecord |
     return None
 
 
-def _provenance(record: PriceRecord | None) -> dict[str, str]:
+def _provenance(record: PriceRecord | None, *, is_own: bool = False) -> dict[str, str]:
+    """Return who published a price and when; of your own price nobody did, so that only the unit's rule is left."""
+    nothing: dict[str, str] = dict.fromkeys(("published", "as_of", "valid", "confidence", "billing"), "")
     if record is None:
-        return dict.fromkeys(("published", "as_of", "valid", "confidence", "billing"), "")
+        return nothing
+    if is_own:
+        return nothing | {"billing": record.billing}
     since = f"from {record.valid_from}" if record.valid_from else ""
     until = f"until {record.valid_until}" if record.valid_until else ""
     return {
@@ -402,9 +416,15 @@ def _exact(value: float) -> Decimal:
 
 
 def _view(
-    attributes: dict[str, Any], at_ns: int, *, kind: int = CLIENT, facts: dict[str, Any] | None = None
+    attributes: dict[str, Any],
+    at_ns: int,
+    *,
+    kind: int = CLIENT,
+    facts: dict[str, Any] | None = None,
+    seconds: float = 0.0,
 ) -> SpanView:
-    return SpanView("explain", kind, "spancost.explain", attributes, at_ns, at_ns, facts or {})
+    end_ns = at_ns + round(seconds * 1_000_000_000)
+    return SpanView("explain", kind, "spancost.explain", attributes, at_ns, end_ns, facts or {})
 
 
 def _region(option: str | None, config: Config, book: PriceBook, vendor: str) -> str:
@@ -426,7 +446,8 @@ def _size_bytes(text: str) -> Decimal:
 # --- printing -----------------------------------------------------------------------------------
 
 
-def _show(explained: Sequence[Explained], at_ns: int, output: TreeFormat) -> None:
+def _show(explained: Sequence[Explained], at_ns: int, output: TreeFormat, near: Sequence[str] = ()) -> None:
+    """Print charges; `near` are names that may have been meant by one that is unknown."""
     if not explained:
         fail("explain: no meter prices this call")
     with localcontext() as context:
@@ -440,6 +461,8 @@ def _show(explained: Sequence[Explained], at_ns: int, output: TreeFormat) -> Non
         print_json({"date": f"{day_of(at_ns)} UTC", "charges": charges, "total_usd": _plain(total)})
     else:
         _print(explained, total, at_ns, display_currency())
+        if near and any(one.why in _UNKNOWN_NAMES for one in explained):
+            show(console(), Text(f"\ndid you mean {', '.join(near)}?"))
     if any(one.status == names.UNPRICED for one in explained):
         raise typer.Exit(EXIT_FINDINGS)
 

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from spancost import names
 from spancost.cli import EXIT_FINDINGS
-from spancost.cli._books import at_ns, day_of
+from spancost.cli._books import at_ns, day_of, own_prices_of
 from spancost.cli._format import UNKNOWN, Column, console, fits, number, print_json, print_table, share, show, usd
 from spancost.cli._ledger import Format, fail
 from spancost.cli._reasons import advice_for
@@ -82,7 +82,9 @@ def price(
     ] = None,
     prices: Annotated[
         str | None,
-        typer.Option("--prices", metavar="FILE", help="What if: own prices of this file instead of configured ones."),
+        typer.Option(
+            "--prices", metavar="FILE", help="What if: own prices of this file (or spancost.yaml) instead of yours."
+        ),
     ] = None,
     region: Annotated[
         str | None, typer.Option("--region", metavar="REGION", help="Region of services that do not name theirs.")
@@ -168,7 +170,7 @@ def _priced(
         empty = read_files(files, pricing, problems, on_moved)
     if empty:
         first = "".join(f"; {one.path}:{one.line}: {one.message}" for one in problems.first[:1])
-        fail(f"no span of OTLP JSON or Jaeger JSON in {', '.join(empty)}{first}")
+        fail(f"no span of OTLP JSON or Jaeger JSON in {', '.join(map(_name, empty))}{first}")
     if keys is None:
         keys = (
             ["service", "entrypoint"] if len({one.origin.service for one in pricing.processes}) > 1 else ["entrypoint"]
@@ -180,13 +182,12 @@ def _priced(
 
 
 def _settings(prices: str | None, region: str | None) -> tuple[Config, PriceBook]:
-    from spancost.config import load_config, own_prices_file
-    from spancost.prices.book import PriceBook
+    from spancost.config import load_config
     from spancost.prices.configured import price_book
 
     config = load_config() if region is None else load_config(region=region)
     if prices is not None:
-        config = replace(config, own=own_prices_file(Path(prices), PriceBook.shipped()))
+        config = replace(config, own=own_prices_of(Path(prices)))
     return config, price_book(config)
 
 
@@ -290,13 +291,13 @@ def _numbers(rollup: Rollup, lines: Sequence[LedgerRow]) -> list[Column]:
         columns.append(Column("QUANTITY", [*(number(row.quantity) for row in lines), ""]))
     if by_component or not rollup.requests:
         columns.append(Column("CALLS", [*(number(row.charge_count) for row in lines), number(rollup.charge_count)]))
-    total_unknown = not rollup.usd and any(row.unpriced for row in rollup.rows)
-    columns.append(Column("TOTAL", [*(_total(row) for row in lines), UNKNOWN if total_unknown else usd(rollup.usd)]))
+    columns.append(Column("TOTAL", [*(_total(row) for row in lines), _all(rollup)]))
     if rollup.requests:
         per_1000 = [
             usd(row.usd / row.requests * 1000) if row.requests and _total(row) != UNKNOWN else "" for row in lines
         ]
-        columns.append(Column("PER 1000", [*per_1000, usd(rollup.usd / rollup.requests * 1000)]))
+        of_all = "" if _all(rollup) == UNKNOWN else usd(rollup.usd / rollup.requests * 1000)
+        columns.append(Column("PER 1000", [*per_1000, of_all]))
     shares = [UNKNOWN if _total(row) == UNKNOWN else share(row.usd, rollup.usd) for row in lines]
     columns.append(Column("SHARE", [*shares, share(rollup.usd, rollup.usd)]))
     unpriced = [sum(row.unpriced.values()) for row in lines]
@@ -308,6 +309,11 @@ def _numbers(rollup: Rollup, lines: Sequence[LedgerRow]) -> list[Column]:
 
 def _total(row: LedgerRow) -> str:
     return UNKNOWN if not row.usd and row.unpriced else usd(row.usd)
+
+
+def _all(rollup: Rollup) -> str:
+    """Return the sum: unknown where nothing has a price and something should."""
+    return UNKNOWN if not rollup.usd and any(row.unpriced for row in rollup.rows) else usd(rollup.usd)
 
 
 def _components(rollup: Rollup, lines: Sequence[LedgerRow]) -> list[Column]:
@@ -329,6 +335,10 @@ def _amount(amount: float, *, unknown: bool) -> str:
     return usd(amount) if amount else ""
 
 
+def _name(path: str) -> str:
+    return "standard input" if path == "-" else path
+
+
 def _notes(answer: _Answer, left_out: int) -> Iterable[str]:
     rollup, problems = answer.rollup, answer.problems
     if left_out:
@@ -336,12 +346,12 @@ def _notes(answer: _Answer, left_out: int) -> Iterable[str]:
     what = "list price" if answer.cost == "list" else ""
     when = f"prices of {answer.at}" if answer.at else ""
     of = ", ".join(part for part in (what, when) if part)
-    files = f"{len(answer.files)} files" if len(answer.files) > 1 else answer.files[0]
-    requests = f"{number(rollup.requests)} requests, " if rollup.requests else ""
+    files = f"{len(answer.files)} files" if len(answer.files) > 1 else _name(answer.files[0])
+    requests = f"{_counted(rollup.requests, 'request')}, " if rollup.requests else ""
     spans = [row for row in rollup.unpriced if row.component != names.COMPUTE]
     yield (
-        f"Total {usd(rollup.usd)}{f' {answer.figure}' if answer.figure else ''}{f' ({of})' if of else ''}"
-        f" for {requests}{number(rollup.spans)} spans of {files}; {not_priced(spans)}."
+        f"Total {_all(rollup)}{f' {answer.figure}' if answer.figure else ''}{f' ({of})' if of else ''}"
+        f" for {requests}{_counted(rollup.spans, 'span')} of {files}; {not_priced(spans)}."
     )
     if rollup.estimated:
         yield _estimated(rollup)

@@ -56,14 +56,17 @@ def list_prices(
     moment = at_ns(at)
     if region is not None and region not in book.regions():
         fail(f"--region {region!r}: {suggest(region, book.regions())}")
+    for option, given, place in (("--vendor", vendor, 0), ("--service", service, 1)):
+        known = {_part(price_id, place) for price_id in book.price_ids()}
+        if given is not None and given not in known:
+            fail(f"{option} {given!r}: {suggest(given, known, limit=len(known))}")
     ids = [
         price_id
         for price_id in matching(chosen, book.price_ids())
         if vendor in (None, _part(price_id, 0)) and service in (None, _part(price_id, 1))
     ]
     if not ids:
-        services = sorted({_part(price_id, 1) for price_id in book.price_ids()})
-        fail(f"no price matches; services are {', '.join(services)}")
+        fail(f"no price matches --filter {chosen!r} and what else is asked; ids are such as aws.s3.tier1.standard")
     rows = [_row(book, price_id, region or "", moment) for price_id in ids]
     if output is Format.JSON:
         print_json({"date": day_of(moment), "rows": rows})
@@ -159,25 +162,28 @@ def show_price(
     book, _ = configured_book()
     template = book.template(price_id)
     if template is None:
-        fail(f"{price_id!r} is no price: {suggest(price_id, book.price_ids())}")
+        elsewhere = "; of LLM models and HTTP APIs: spancost explain llm|http"
+        fail(f"{price_id!r} is no price: {suggest(price_id, book.price_ids())}{elsewhere}")
     if region is not None and region not in book.regions():
         fail(f"--region {region!r}: {suggest(region, book.regions())}")
     moment = at_ns(at)
     found = book.price(price_id, region or "", moment)
     if output is TreeFormat.JSON:
-        print_json(_document(book, template, found, moment))
+        print_json(_document(book, template, found, moment, fell_back=region is not None))
     else:
         _print_price(book, template, _said(found, region), moment)
 
 
-def _document(book: PriceBook, template: PriceRecord, found: Rate | Unpriced, moment: int) -> dict[str, Any]:
+def _document(
+    book: PriceBook, template: PriceRecord, found: Rate | Unpriced, moment: int, *, fell_back: bool
+) -> dict[str, Any]:
     return {
         "price": template.id,
         "unit": template.unit,
         "billing": template.billing,
         "operations": list(template.operations),
         "date": day_of(moment),
-        "in_force": _in_force(found),
+        "in_force": _in_force(found, fell_back=fell_back),
         "records": [
             {
                 "regions": list(record.regions),
@@ -203,14 +209,14 @@ def _document(book: PriceBook, template: PriceRecord, found: Rate | Unpriced, mo
     }
 
 
-def _in_force(found: Rate | Unpriced) -> dict[str, Any]:
+def _in_force(found: Rate | Unpriced, *, fell_back: bool) -> dict[str, Any]:
     if isinstance(found, Unpriced):
         return {"usd": None, "reason": found.reason}
     return {
         "usd": plain(found.paid),
         "list_usd": plain(found.listed),
         "region": found.region,
-        "region_fallback": found.region_fallback,
+        "region_fallback": fell_back and found.region_fallback,
         "source": found.source,
         "discounts": found.discounts,
         "override": None if found.override is None else found.override.place,

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from spancost import names
 from spancost.cli import EXIT_FINDINGS
-from spancost.cli._books import at_ns, configured_book, exact_usd, percent, plain, print_csv
+from spancost.cli._books import at_ns, configured_book, exact_usd, own_prices_of, percent, plain, print_csv
 from spancost.cli._format import Column, console, print_json, print_table, show
 from spancost.cli._ledger import Format, TreeFormat, fail
 from spancost.config import load_config, own_prices_file
@@ -77,8 +77,7 @@ def _own_prices(file: Path | None) -> OwnPrices:
             return load_config().own
         if not file.is_file():
             fail(f"no file {file}")
-        is_prices_file = {str(key) for key in read_mapping(file)} <= set(OWN_KEYS)
-        return own_prices_file(file, PriceBook.shipped()) if is_prices_file else load_config(file, environ={}).own
+        return own_prices_of(file)
     except ConfigError as error:
         fail(str(error))
 
@@ -107,7 +106,7 @@ def _override_entries(own: OwnPrices, book: PriceBook, now_ns: int) -> Iterator[
         where = f" in {first.region}" if first.region else ""
         yield _Entry(
             f"price {first.pattern or first.price_id}{where}",
-            f"{len(group)} prices" if first.pattern else "1 price",
+            f"{len(group)} price{'s' if len(group) > 1 else ''}",
             " to ".join(exact_usd(usd) for usd in dict.fromkeys(listed[:1] + listed[-1:])) or "?",
             f"{exact_usd(first.usd)}/{first.unit}",
             _validity(first.valid_from, first.valid_to),
@@ -193,6 +192,9 @@ def _findings(own: OwnPrices, book: PriceBook, now_ns: int) -> Iterator[str]:
                 )
         if first.valid_to is not None and first.valid_to < today:
             yield f"price {first.pattern or first.price_id}: ended on {first.valid_to}"
+    for model in own.models:
+        if model.same_as and _is_unknown_alias(model.same_as):
+            yield f"model {model.model}: same_as {model.same_as}: genai-prices does not know this model"
     overridden = {one.price_id for one in own.overrides if one.region is None}
     for discount in own.discounts:
         if discount.valid_to is not None and discount.valid_to < today:
@@ -202,6 +204,14 @@ def _findings(own: OwnPrices, book: PriceBook, now_ns: int) -> Iterator[str]:
             yield f"discount {discount.name}: all its prices have a price of your own, from which nothing is taken off"
         elif not matched and not _other_components(discount, book):
             yield f"discount {discount.name}: it matches nothing"
+
+
+def _is_unknown_alias(same_as: str) -> bool:
+    from spancost.prices.model_names import UnknownPrice
+    from spancost.prices.tokens import TokenPrices
+
+    provider, _, model = same_as.partition("/")
+    return isinstance(TokenPrices().rates(provider, model, "", at_ns(None)), UnknownPrice)
 
 
 def _print_check(own: OwnPrices, entries: Sequence[_Entry], findings: Sequence[str]) -> None:
@@ -218,8 +228,11 @@ def _print_check(own: OwnPrices, entries: Sequence[_Entry], findings: Sequence[s
         show(out, "")
     for finding in findings:
         show(out, Text(f"! {finding}"))
-    place = own.place or "no own prices are configured"
-    show(out, Text(f"{place}: {len(findings) or 'no'} finding{'s' if len(findings) > 1 else ''}" if entries else place))
+    if entries:
+        said = f"{own.place}: {len(findings) or 'no'} finding{'s' if len(findings) > 1 else ''}"
+    else:
+        said = f"{own.place}: no prices in it" if own.place else "no own prices are configured"
+    show(out, Text(said))
 
 
 # --- diff ---------------------------------------------------------------------------------------
@@ -267,8 +280,7 @@ def book_of(file: Path) -> PriceBook:
         fail(f"no file {file}")
     try:
         if file.suffix != ".json":
-            is_prices_file = {str(key) for key in read_mapping(file)} <= set(OWN_KEYS)
-            if is_prices_file:
+            if {str(key) for key in read_mapping(file)} <= set(OWN_KEYS):
                 return own_prices_file(file, shipped).onto(shipped)
             return price_book(load_config(file, environ={}))
         document: Any = json.loads(file.read_bytes())
@@ -317,4 +329,5 @@ def show_changes(found: Sequence[Change], output: Format) -> None:
         print_table(out, columns)
         show(out, "")
     more = f", {len(found) - len(shown)} not shown: --format csv" if len(found) > len(shown) else ""
-    show(out, Text(f"{len(found)} prices changed{more}" if found else "no price changed"))
+    changed = f"{len(found)} price{'s' if len(found) > 1 else ''} changed"
+    show(out, Text(f"{changed}{more}" if found else "no price changed"))

@@ -31,6 +31,8 @@ from spancost.sinks.ledger_schema import LINE_COLUMNS
 NOTHING: Final = "(none)"
 IDLE_KEY: Final = "(idle)"
 _TIME_KEYS: Final = ("minute", "hour", "day")
+_SHORT: Final = {"route": "http_route", "method": "http_request_method"}
+"""Words for keys, as `spancost price` takes them, too."""
 _SPLIT_HIDING_KEYS: Final = frozenset(LINE_COLUMNS) - {"region"}
 _SHOWN_HOSTS: Final = 3
 _SHOWN_ASSUMPTIONS: Final = 6
@@ -100,7 +102,8 @@ def _ask(reader: LedgerReader, by: str | None, since: str | None, first_minute: 
         services = reader.rows(["service"], since_minute=first_minute)
         keys = ["service", "entrypoint"] if len(services) > 1 else ["entrypoint"]
     else:
-        keys = list(dict.fromkeys(key.strip() for key in by.split(",") if key.strip()))
+        named = (key.strip() for key in by.split(","))
+        keys = list(dict.fromkeys(_SHORT.get(key, key) for key in named if key))
         if not keys:
             fail(f"--by: names no key: one of {', '.join(sorted(LEDGER_KEYS))}")
         for key in keys:

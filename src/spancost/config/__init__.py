@@ -283,7 +283,7 @@ def _read_file(file: Path, settings: dict[str, Any], origins: dict[str, tuple[st
             own[key] = value
             continue
         if key not in _FILE_KEYS:
-            raise ConfigError(place, key, value, "unknown key: " + suggest(key, [*_FILE_KEYS, *OWN_KEYS], limit=50))
+            raise ConfigError(place, key, value, "unknown key: " + suggest(key, _keys_beside(key), limit=50))
         field, parser = _FILE_KEYS[key]
         settings[field] = _parsed(parser, value, place, key)
         origins[field] = (place, key)
@@ -291,6 +291,14 @@ def _read_file(file: Path, settings: dict[str, Any], origins: dict[str, tuple[st
         # As people expect it: beside the file that names it, wherever the process was started.
         settings["prices_file"] = str(file.parent / settings["prices_file"])
     return own
+
+
+def _keys_beside(key: str) -> list[str]:
+    """Return the keys of the section that a key stands in; all keys for one at the top."""
+    section = key.partition(".")[0]
+    return [
+        known for known in (*_FILE_KEYS, *OWN_KEYS) if section not in _FILE_SECTIONS or known.startswith(f"{section}.")
+    ]
 
 
 def _flattened(loaded: dict[object, object], place: str) -> list[tuple[str, object]]:

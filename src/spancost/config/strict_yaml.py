@@ -30,7 +30,7 @@ def read_mapping(file: Path) -> dict[object, object]:
         problem = getattr(error, "problem", None) or "not YAML"
         raise ConfigError(place, where, str(problem), "valid YAML") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(place, "the file", str(error), "a readable UTF-8 file") from None
+        raise ConfigError(place, "the file", _why_unreadable(error), "a readable UTF-8 file") from None
     except ValueError as error:  # the 30th of February
         raise ConfigError(
             place, "the file", str(error), "days of the calendar, and numbers that are none too long"
@@ -40,8 +40,13 @@ def read_mapping(file: Path) -> dict[object, object]:
     if loaded is None:
         return {}
     if not isinstance(loaded, dict):
-        raise ConfigError(place, "the file", type(loaded).__name__, "a mapping of keys to values")
+        given = "a list" if isinstance(loaded, list) else "one value"
+        raise ConfigError(place, "the file", given, "a mapping of keys to values, such as region: eu-west-1")
     return cast("dict[object, object]", loaded)
+
+
+def _why_unreadable(error: OSError | UnicodeDecodeError) -> str:
+    return error.strerror or type(error).__name__ if isinstance(error, OSError) else "not UTF-8"
 
 
 def _check_keys_once(root: yaml.Node | None, place: str) -> None:

@@ -7,6 +7,7 @@ services. The first three are read before the first span; files and services onl
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -45,6 +46,8 @@ CONFIGURED: Final = "configuration"
 """Found by: a setting."""
 RATE_UNKNOWN: Final = "compute_rate_unknown"
 SHARE_UNKNOWN: Final = "container_share_unknown"
+LINUX_PRICE: Final = "linux_price"
+"""Basis: the machine runs Windows, and the book knows what it costs with Linux."""
 SEEN_SIZE: Final = "seen_size"
 """Basis: the size of the container is what the process sees of it."""
 _SIZED: Final = {
@@ -87,7 +90,10 @@ def look(config: Config, resource: Mapping[str, Any], around: Surroundings) -> M
     elif not said.spec and said.platform in _SIZED:
         spec = size_spec(_SIZED[said.platform], config.cpu_request, config.memory_request_gib)
         said = replace(said, spec=spec)
-    return replace(said, region=config.region or said.region)
+    elif said.spec and any(key.startswith("container.") for key in resource):
+        said = replace(said, is_shared=True)  # one detector saw the machine, another the container on it
+    basis = LINUX_PRICE if _is_windows(resource) and said.spec.partition(":")[0] in VENDORS else ""
+    return replace(said, region=config.region or said.region, basis=joined(said.basis, basis))
 
 
 def is_enough(config: Config, machine: Machine) -> bool:
@@ -145,6 +151,11 @@ def priced(config: Config, book: PriceBook, machine: Machine, limits: Limits) ->
         )
         return Found(machine, part, "" if part is not None else SHARE_UNKNOWN)
     return Found(machine, rate)
+
+
+def _is_windows(resource: Mapping[str, Any]) -> bool:
+    system = resource.get("os.type")
+    return system == "windows" if isinstance(system, str) else sys.platform == "win32"
 
 
 def _is_shared(said: Machine) -> bool:

@@ -19,8 +19,9 @@ Who receives the answers is said by `egress.clients`, or by `egress.rules` for s
                configured and no forwarding header was seen. Else, and where no peer is known, it is the internet,
                `estimated`, basis `client_assumed_internet`
 
-Left out: headers and TLS (a few hundred bytes), and the path between zones and regions, NAT gateways and private
-links, which no span shows. Traffic to AWS of the same region is free, and so is what goes to a host of the own network.
+Traffic to AWS of the same region is free, and so is what goes to a host of the own network; from AWS to a host of AWS
+in another region it costs what the way between regions does (`aws.egress.inter_region`). Left out: headers and TLS (a
+few hundred bytes), and the path between zones, NAT gateways and private links, which no span shows.
 """
 
 from __future__ import annotations
@@ -40,14 +41,20 @@ from spancost.prices.book import PriceBook, Rate, Unpriced
 BYTES_PER_GB: Final = 2**30
 
 AUTO, INTERNET, PRIVATE, CDN = "auto", "internet", "private", "cdn"
+INTER_REGION: Final = "inter_region"
 
 REQUEST_BYTES: Final = "http.request_bytes"
 """Fact, int: bytes of the request's body that an HTTP client has sent."""
 _MAX_REMEMBERED: Final = 1024
-_AWS_HOST: Final = re.compile(r"(?:^|\.)([a-z]{2}(?:-[a-z]+)+-\d)\.(?:[a-z0-9-]+\.)*amazonaws\.com(?:\.cn)?$")
+_MAX_HOST: Final = 255
+_AWS_HOST: Final = re.compile(
+    r"(?:^|\.)([a-z]{2}(?:-[a-z]+)+-\d)\.(?:[a-z0-9-]+\.)*(?:amazonaws\.com(?:\.cn)?|api\.aws|on\.aws)$"
+)
 _OWN_CLOUD: Final = {
-    "aws": (".amazonaws.com", ".amazonaws.com.cn"), "gcp": (".googleapis.com",), "azure": (".core.windows.net",),
-}  # fmt: skip
+    "aws": (".amazonaws.com", ".amazonaws.com.cn", ".api.aws", ".on.aws"),
+    "gcp": (".googleapis.com",),
+    "azure": (".core.windows.net",),
+}
 """Hosts of the cloud itself: in the same region nothing is charged for the way to them."""
 _UNIT = "GB"
 _MAX_BYTES = 2**63
@@ -61,6 +68,11 @@ BAD_SIZE: Final = "bad_size"
 CLIENT_ASSUMED: Final = "client_assumed_internet"
 REGION_FALLBACK: Final = "region_fallback"
 ASSUMED_REGION: Final = "assumed_region"
+ANY_REGION: Final = "to_any_region"
+"""The price is that of the way to most regions; a few near ones cost less."""
+
+_PRICE_OF: Final = {INTERNET: "internet", CDN: "cloudfront", INTER_REGION: "inter_region"}
+_BASIS_OF: Final = {INTERNET: "", CDN: CDN_CACHE, INTER_REGION: ANY_REGION}
 
 _HTTP_KEYS = (
     "http.request.method",
@@ -134,17 +146,17 @@ class EgressMeter:
         self._book = book
         self._provider = provider
         self._region = region
-        self._price_id = f"{provider}.egress.internet"
         self._clients = clients
         self._proxy = proxy
         self._rules = tuple(rule for rule in rules if fnmatchcase(service, rule.service))
         self._of_route: dict[str, str] = {}
-        self._leaves_to: dict[str, bool] = {}
+        self._ways: dict[str, str] = {}
         self._assumed_region = assumed_region
         unknown = self._unpriced(REGION_UNKNOWN)
         until_ns = 0 if provider and region else _FOREVER_NS
         self._compiled = _Compiled(0, until_ns, unknown, unknown, 0.0, 0.0)
         self._cdn = _Compiled(0, until_ns, unknown, unknown, 0.0, 0.0)
+        self._to_region = _Compiled(0, until_ns, unknown, unknown, 0.0, 0.0)
         self._size_unknown = self._unpriced(SIZE_UNKNOWN)
         self._bad_size = self._unpriced(BAD_SIZE)
         self._free_line = price_line(names.EGRESS, provider, "private", unit=_UNIT, region=region, status=names.FREE)
@@ -176,7 +188,7 @@ class EgressMeter:
             return [Charge(self._free_line, quantity, 0.0, 0.0)]
         compiled = self._cdn if clients == CDN else self._compiled
         if not compiled.from_ns <= view.start_ns < compiled.until_ns:
-            compiled = self._compile(view.start_ns, is_cdn=clients == CDN)
+            compiled = self._compile(view.start_ns, CDN if clients == CDN else INTERNET)
         line = compiled.public_client if is_known else compiled.unknown_client
         return [Charge(line, quantity, quantity * compiled.usd_per_gb, quantity * compiled.list_usd_per_gb)]
 
@@ -193,18 +205,18 @@ class EgressMeter:
         if not size:
             return _NO_CHARGE
         host = _host_of(view)
-        leaves = self._leaves_to.get(host)
-        if leaves is None:
-            leaves = self._leaves(host)
-            if len(self._leaves_to) < _MAX_REMEMBERED:
-                self._leaves_to[host] = leaves
-        if not leaves:
+        way = self._ways.get(host)
+        if way is None:
+            way = self._way_to(host)
+            if len(self._ways) < _MAX_REMEMBERED:
+                self._ways[host] = way
+        if not way:
             return _NO_CHARGE
         if not isinstance(size, (int, float)) or isinstance(size, bool) or not 0 <= size < _MAX_BYTES:
             return [Charge(self._bad_size, 0.0, 0.0, 0.0)]
-        compiled = self._compiled
+        compiled = self._compiled if way == INTERNET else self._to_region
         if not compiled.from_ns <= view.start_ns < compiled.until_ns:
-            compiled = self._compile(view.start_ns, is_cdn=False)
+            compiled = self._compile(view.start_ns, way)
         quantity = size / BYTES_PER_GB
         return [
             Charge(
@@ -212,15 +224,15 @@ class EgressMeter:
             )
         ]
 
-    def _leaves(self, host: str) -> bool:
-        """Say whether the way to a host is one to the internet."""
+    def _way_to(self, host: str) -> str:
+        """Return the way to a host: `internet`, `inter_region`, or nothing where it is free."""
         if not is_public_host(host):
-            return False
+            return ""
         if not host.endswith(_OWN_CLOUD.get(self._provider, ("\0",))):
-            return True
+            return INTERNET
         # Another region's host is not the same region; one without a region is taken for the own one.
         found = _AWS_HOST.search(host)
-        return found is not None and bool(self._region) and found[1] != self._region
+        return INTER_REGION if found is not None and self._region and found[1] != self._region else ""
 
     def _receivers(self, view: SpanView) -> str:
         """Return who receives the answers of a route, by rule."""
@@ -233,28 +245,29 @@ class EgressMeter:
                 self._of_route[key] = clients
         return clients
 
-    def _compile(self, at_ns: int, *, is_cdn: bool) -> _Compiled:
-        price_id = f"{self._provider}.egress.cloudfront" if is_cdn else self._price_id
-        rate = self._book.price(price_id, self._region, at_ns)
+    def _compile(self, at_ns: int, way: str) -> _Compiled:
+        rate = self._book.price(f"{self._provider}.egress.{_PRICE_OF[way]}", self._region, at_ns)
         if isinstance(rate, Unpriced):
-            line = self._unpriced(NO_CDN_PRICE if is_cdn else rate.reason)
+            line = self._unpriced(NO_CDN_PRICE if way == CDN else rate.reason)
             compiled = _Compiled(rate.valid_from_ns, rate.valid_until_ns, line, line, 0.0, 0.0)
         else:
             compiled = _Compiled(
                 rate.valid_from_ns,
                 rate.valid_until_ns,
-                self._priced(rate, CDN_CACHE if is_cdn else "", is_cdn=is_cdn),
-                self._priced(rate, CLIENT_ASSUMED, is_cdn=is_cdn),
+                self._priced(rate, way, _BASIS_OF[way]),
+                self._priced(rate, way, _BASIS_OF[way] or CLIENT_ASSUMED),
                 rate.usd,
                 rate.list_usd,
             )
-        if is_cdn:
+        if way == CDN:
             self._cdn = compiled
+        elif way == INTER_REGION:
+            self._to_region = compiled
         else:
             self._compiled = compiled
         return compiled
 
-    def _priced(self, rate: Rate, basis: str, *, is_cdn: bool) -> PriceLine:
+    def _priced(self, rate: Rate, way: str, basis: str) -> PriceLine:
         assumed = [basis] if basis else []
         if self._assumed_region:
             assumed.append(ASSUMED_REGION)
@@ -263,7 +276,7 @@ class EgressMeter:
         return price_line(
             names.EGRESS,
             self._provider,
-            CDN if is_cdn else INTERNET,
+            way,
             unit=_UNIT,
             region=rate.region,
             sku=rate.sku,
@@ -338,7 +351,7 @@ def _host_of(view: SpanView) -> str:
     if not host:
         url = str(get("url.full") or get("http.url") or "")[:2048]
         host = url.partition("://")[2].partition("/")[0].partition("?")[0].rpartition("@")[2]
-    text = str(host).lower()
+    text = str(host)[:_MAX_HOST].lower()
     if text.startswith("["):
         return text[1:].partition("]")[0]
     return text if text.count(":") > 1 else text.partition(":")[0]

@@ -34,6 +34,8 @@ MAX_UNKNOWN_HOSTS: Final = 200
 """Unknown hosts named one by one; all further ones are `other`."""
 _MAX_CACHED_HOSTS = 2048
 _FIRST_FAILURE_STATUS = 400
+_STATUS_DIGITS = 3
+_FIRST_STATUS, _LAST_STATUS = 100, 999
 
 BAD_USAGE: Final = "bad_usage"
 UNKNOWN_HOST: Final = "unknown_host"
@@ -103,7 +105,9 @@ class HttpApiMeter:
         if not isinstance(method, str):
             return _NO_CHARGE
         status = attributes.get("http.response.status_code") or attributes.get("http.status_code")
-        if not isinstance(status, int) or status <= 0:
+        if type(status) is not int:
+            status = _status_of(status)
+        if status <= 0:
             return _NO_CHARGE
         host, path = host_and_path(attributes)
         if not host or (self._exclude_hosts is not None and self._exclude_hosts.has(host)):
@@ -133,6 +137,13 @@ class HttpApiMeter:
             else:
                 hosts.add(host)
         return price_line(names.HTTP, host, method, unit="request", status=status, reason=reason)
+
+
+def _status_of(value: object) -> int:
+    """Return a status that some exporters write as a text or a float; 0 for what is none."""
+    if isinstance(value, str) and len(value) == _STATUS_DIGITS and value.isascii() and value.isdigit():
+        return int(value)
+    return int(value) if isinstance(value, float) and _FIRST_STATUS <= value <= _LAST_STATUS else 0
 
 
 class _HostGlobs:

@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Sequence
 from typing import Final
 
-from spancost.charge import Charge, PriceLine
+from spancost.charge import Charge, PriceLine, calls_of
 
 ALWAYS: Final = 0
 """The charge stands."""
@@ -27,7 +27,7 @@ class ChargeTable:
         self.line_numbers = array("I")
         """Index into `lines`."""
         self.calls = array("B")
-        """1 for the first charge of a span, else 0: kinds of tokens of one call are one call."""
+        """Calls that the charge stands for, 1 or 0: see `calls_of`."""
         self.quantities = array("d")
         self.usd = array("d")
         self.list_usd = array("d")
@@ -61,8 +61,7 @@ class ChargeTable:
 
             host: Number of the host it went to.
         """
-        calls = 1
-        for line, quantity, usd, list_usd in charges:
+        for (line, quantity, usd, list_usd), calls in zip(charges, calls_of(charges), strict=True):
             number = self._numbers.get(line)
             if number is None:
                 number = self._numbers[line] = len(self.lines)
@@ -77,4 +76,3 @@ class ChargeTable:
             self.hosts.append(host)
             self.starts.append(start_ns)
             self.ends.append(end_ns)
-            calls = 0

@@ -18,6 +18,7 @@ from spancost.prices.book import PriceBook, PriceRecord, shipped_data
 
 PAGE: Final = Path(__file__).parents[3] / "docs" / "prices.md"
 
+_HTTP_FILE: Final = Path(__file__).with_name("data") / "http_apis.yaml"
 _WIDTH: Final = 120
 _VENDORS: Final = {"aws": "AWS", "gcp": "Google Cloud", "azure": "Azure", "cloudflare": "Cloudflare"}
 _HEAD: Final = """\
@@ -44,7 +45,9 @@ confirm those with `spancost prices refresh`. `?` is a thing that is known and h
 5. The price of the vendor's default region, refreshed before shipped, marked `region_fallback`.
 6. None of these: `unpriced`, with a reason.
 
-A price is chosen by the start of the span: prices have a first and a last day, and old ones stay in the book.
+A price is chosen by the start of the span: prices have a first and a last day, and old ones stay in the book. Most
+have no first day: what they were before the day they were checked on is not known, and they are used for it all the
+same.
 `discounts:` are taken off list prices of 3 to 5. Two amounts are kept: `list_usd`, which neither your own prices nor
 discounts change, and `usd`, what you pay.
 
@@ -73,7 +76,7 @@ def page(book: PriceBook, data: Mapping[str, Any]) -> str:
     for vendor in dict.fromkeys((*_VENDORS, *map(_vendor, book.price_ids()))):
         ids = [price_id for price_id in book.price_ids() if _vendor(price_id) == vendor]
         parts.append("\n".join(_vendor_lines(book, vendor, ids, sources)))
-    parts.append("\n".join(_http_lines(rules)))
+    parts.append("\n".join(_http_lines(rules, sources)))
     parts.append("\n".join(_source_lines(sources)))
     return "\n".join([*parts, _TAIL])
 
@@ -104,7 +107,6 @@ def _row(book: PriceBook, price_id: str, default: str, sources: dict[str, int]) 
     records = book.records(price_id)
     record = _shown(records, default)
     count = len(book.regions_of(price_id))
-    number = sources.setdefault(record.source, len(sources) + 1)
     return (
         f"`{price_id.partition('.')[2].partition('.')[2]}`",
         "?" if record.usd is None else _plain(record.usd),
@@ -113,8 +115,13 @@ def _row(book: PriceBook, price_id: str, default: str, sources: dict[str, int]) 
         str(record.valid_from or ""),
         record.as_of,
         record.confidence,
-        f"[{number}](#source-{number})",
+        _reference(record.source, sources),
     )
+
+
+def _reference(source: str, sources: dict[str, int]) -> str:
+    number = sources.setdefault(source, len(sources) + 1)
+    return f"[{number}](#source-{number})"
 
 
 def _shown(records: Sequence[PriceRecord], default: str) -> PriceRecord:
@@ -123,7 +130,7 @@ def _shown(records: Sequence[PriceRecord], default: str) -> PriceRecord:
     return next((record for record in current if default in record.regions), current[0])
 
 
-def _http_lines(rules: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _http_lines(rules: Sequence[Mapping[str, Any]], sources: dict[str, int]) -> Iterator[str]:
     yield "## HTTP APIs"
     yield ""
     yield "Recognised by host, method and path. Where one call is not one unit, the quantity is read from the request"
@@ -133,16 +140,25 @@ def _http_lines(rules: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         (
             str(rule["provider"]),
             f"`{rule['operation']}`" + (f" ({rule['variant']})" if rule.get("variant") else ""),
-            f"`{rule['host']}`",
+            f"`{rule['method']} {rule['host']}{rule['path']}`",
             _http_usd(rule),
             str(rule["unit"]),
             str(rule["as_of"]),
             str(rule["confidence"]),
+            _reference(source, sources),
         )
-        for rule in rules
+        for rule, source in zip(rules, _http_sources(), strict=True)
     ]
-    yield from _table(("Provider", "Operation", "Host", "USD", "per", "Checked", "Confidence"), rows)
+    yield from _table(("Provider", "Operation", "Call", "USD", "per", "Checked", "Confidence", "Source"), rows)
     yield ""
+
+
+def _http_sources() -> list[str]:
+    """Return the source of each rule, which only the YAML file has: at run time nobody asks for it."""
+    import yaml
+
+    loaded: dict[str, Any] = yaml.safe_load(_HTTP_FILE.read_text(encoding="utf-8"))
+    return [str(rule["source"]) for rule in loaded["http"]]
 
 
 def _http_usd(rule: Mapping[str, Any]) -> str:

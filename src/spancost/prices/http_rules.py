@@ -331,7 +331,8 @@ class _Entry:
 
     def path(self) -> str:
         path = self.text("path", "/*")
-        if not path.startswith(("/", _ANY)) or "?" in path or "#" in path:
+        literals = _TEMPLATE.sub("", path)
+        if not path.startswith(("/", _ANY)) or any(sign in literals for sign in "?#{}"):
             raise self.wrong("path", "a path that begins with /, such as /v1/messages/{id} or /v1/*")
         return path
 

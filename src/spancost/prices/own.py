@@ -135,7 +135,8 @@ class _Entry:
     given: Mapping[str, object]
 
     def wrong(self, name: str, accepted: str) -> ConfigError:
-        return ConfigError(self.place, f"{self.key}.{name}", self.given.get(name), accepted)
+        value = self.given.get(name)
+        return ConfigError(self.place, f"{self.key}.{name}", str(value) if isinstance(value, date) else value, accepted)
 
     def read(self, name: str, parser: Callable[[object], Any]) -> Any:
         try:
@@ -228,7 +229,11 @@ def _discount(entry: _Entry, book: PriceBook) -> Discount:
     if not matching(component, names.COMPONENTS):
         raise entry.wrong("component", "no such component: " + suggest(component, names.COMPONENTS))
     vendors = {price_id.partition(".")[0] for price_id in book.price_ids()}
-    is_of_the_book = price.partition(".")[0] in vendors  # else it is a glob of models or of HTTP operations
+    vendor_of_price = price.partition(".")[0]
+    for key, vendor in (("provider", provider), ("price", vendor_of_price)):
+        if vendor not in vendors and vendor.lower() in vendors:
+            raise entry.wrong(key, "it is written in small letters")
+    is_of_the_book = vendor_of_price in vendors  # else it is a glob of models or of HTTP operations
     if is_of_the_book and not matching(price, book.price_ids()):
         raise entry.wrong("price", "it matches no price: " + suggest(price.strip("*"), book.price_ids()))
     if not matching(region, book.regions()):

@@ -105,6 +105,23 @@ def test_body_is_measured_without_being_read(moto: MotoServer, prices: Prices, b
     assert client.head_object(Bucket=bucket, Key="file")["ContentLength"] == 2000
 
 
+def test_body_that_is_spooled_in_memory_is_measured_and_stays_there(
+    moto: MotoServer, prices: Prices, bucket: str
+) -> None:
+    client = moto.client("s3")
+    with tempfile.SpooledTemporaryFile(max_size=MB) as spooled:
+        spooled.write(b"x" * 3000)
+        spooled.seek(1000)
+        client.put_object(Bucket=bucket, Key="spooled", Body=spooled)
+        assert prices.spans[-1][1]["aws.request_bytes"] == 2000
+        assert vars(spooled)["_rolled"] is False
+        spooled.rollover()
+        spooled.seek(500)
+        client.put_object(Bucket=bucket, Key="rolled", Body=spooled)
+        assert prices.spans[-1][1]["aws.request_bytes"] == 2500
+    assert client.get_object(Bucket=bucket, Key="spooled")["ContentLength"] == 2000
+
+
 def test_each_of_three_pages_of_a_list_is_a_tier_1_request(moto: MotoServer, prices: Prices, bucket: str) -> None:
     client = moto.client("s3")
     for number in range(5):

@@ -223,6 +223,15 @@ def test_two_products_with_different_prices_are_none() -> None:
     assert "aws.s3.tier1.standard" not in _refresh(items).records
 
 
+def test_a_product_of_nothing_but_a_free_tier_is_no_price_and_hides_none() -> None:
+    free, paid = (
+        _item("AmazonS3", "Requests-Tier1", "Requests", _flat(usd), group="S3-API-Tier1", operation=usd)
+        for usd in ("0", "0.000005")
+    )
+    assert "aws.s3.tier1.standard" not in _refresh([free]).records
+    assert _one(_refresh([free, paid]), "aws.s3.tier1.standard").usd == Decimal("0.000005")
+
+
 @pytest.mark.parametrize(
     "dimensions",
     [

@@ -30,6 +30,8 @@ def body_bytes(body: Any) -> int | None:
         return body.nbytes
     if hasattr(body, "__len__"):  # s3transfer's file chunks
         return len(cast("Sized", body))
+    if getattr(body, "_rolled", None) is False:
+        body = getattr(body, "_file", None)  # tempfile.SpooledTemporaryFile: its `fileno` would write it to disk
     getbuffer: Any = getattr(body, "getbuffer", None)
     if getbuffer is not None:  # io.BytesIO
         with getbuffer() as view:

@@ -348,8 +348,8 @@ def _record(
         effective = date.fromisoformat(str(newest["effectiveDate"])[:10])
     except (KeyError, TypeError, ValueError, InvalidOperation):
         return None
-    if not _is_whole(tiers):
-        return None
+    if not _is_whole(tiers) or not first_paid(tiers):
+        return None  # products of nothing but a free tier stand beside those with the price
     return replace(
         template,
         regions=(region,),
