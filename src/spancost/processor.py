@@ -341,8 +341,10 @@ class CostSpanProcessor(SpanProcessor):
         worst, _, spent, _ = charges[0]
         if len(charges) > 1:
             for charge in charges[1:]:
-                spent += charge.usd
                 line = charge.line
+                if line.component != worst.component:
+                    continue  # the upload beside an API call must not hide what the call itself costs
+                spent += charge.usd
                 if line.status is not worst.status and _RANK[line.status] > _RANK[worst.status]:
                     worst = line
         said = _said.get(worst) or _say(worst)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from opentelemetry.trace import SpanKind
 
 from spancost import names
 from spancost.charge import CLIENT, SERVER, SpanView
 from spancost.meters.egress import EgressMeter
 from spancost.prices.book import PriceBook
+from spancost.testing import priced_provider
 
 BOOK = PriceBook.shipped()
 NOV_2026_NS = 1_793_500_000_000_000_000
@@ -17,7 +19,7 @@ GB = 2**30
 
 
 def upload(host: str, size: Any = GB, *, kind: int = CLIENT, **attributes: Any) -> SpanView:
-    said = {"http.request.method": "PUT", "server.address": host} | attributes
+    said = {"http.request.method": "PUT", "server.address": host, "http.response.status_code": 200} | attributes
     facts = {} if size is None else {"http.request_bytes": size}
     return SpanView("PUT", kind, "test", said, NOV_2026_NS, NOV_2026_NS + 1, facts)
 
@@ -129,3 +131,25 @@ def test_unknown_region_is_unpriced_with_the_quantity() -> None:
 def test_private_clients_do_not_make_uploads_private() -> None:
     meter = EgressMeter(BOOK, "aws", "us-east-1", clients="private")
     assert sum(charge.usd for charge in meter.measure_upload(upload("example.com"))) == pytest.approx(0.09)
+
+
+def test_what_nobody_answered_was_perhaps_never_sent() -> None:
+    assert usd(upload("example.com")) > 0
+    assert usd(upload("example.com", **{"http.response.status_code": 0})) == 0
+
+
+def test_an_upload_without_a_price_does_not_hide_what_the_call_costs() -> None:
+    call = {
+        "http.request.method": "POST",
+        "url.full": "https://api.twilio.com/2010-04-01/Accounts/AC1/Messages.json",
+        "server.address": "api.twilio.com",
+        "http.request.body.size": 1000,
+        "http.response.status_code": 201,
+    }
+    with priced_provider() as world:
+        world.tracer.start_span("POST", kind=SpanKind.CLIENT, attributes=call).end()
+        world.publish()
+        said = world.attributes("POST")
+        unpriced = {key.line.component for key in world.recorded.charges if key.line.status == names.UNPRICED}
+    assert (said[names.STATUS], said[names.OPERATION_COST]) == (names.ESTIMATED, pytest.approx(0.0083))
+    assert names.EGRESS in unpriced

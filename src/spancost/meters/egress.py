@@ -195,9 +195,13 @@ class EgressMeter:
     def measure_upload(self, view: SpanView) -> list[Charge]:
         """Return the charge for the request body that an HTTP client has sent to a public host.
 
-        Empty where the size is not known, the host is not public, or the way to it is free: nothing is assumed.
+        Empty where the size is not known, nobody answered, the host is not public, or the way to it is free: nothing is
+        assumed.
         """
-        if view.kind != CLIENT:
+        attributes = view.attributes
+        if view.kind != CLIENT or not (
+            attributes.get("http.response.status_code") or attributes.get("http.status_code")
+        ):
             return _NO_CHARGE
         size: Any = view.facts.get(REQUEST_BYTES)
         if size is None:
