@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from spancost import names
-from spancost.charge import LLM_SPAN, SERVER, Charge, SpanView
+from spancost.charge import LLM_SPAN, NO_FACTS, SERVER, Charge, SpanView, new_view
 from spancost.duplicates import is_transport, outermost_llm_span
 from spancost.meters.choice import component_of, duplicate, lacks_usage, meter_error, without_usage
 from spancost.meters.http_parts import host_and_path
@@ -162,15 +162,11 @@ def view_of(span: Span, node: SpanNode, attributes: Mapping[str, Any], end_ns: i
     name, kind, scope, start_ns, status = _seen_of(span)
     scope_name = "" if scope is None else scope.name
     facts = node.facts
-    return _new_tuple(
-        SpanView,
-        (name, kind, scope_name, attributes, start_ns or 0, end_ns, _NO_FACTS if facts is None else facts, status == 2),
+    return new_view(
+        (name, kind, scope_name, attributes, start_ns or 0, end_ns, NO_FACTS if facts is None else facts, status == 2)
     )
 
 
 _seen_of: Final = attrgetter(
     "name", "kind._value_", "instrumentation_scope", "start_time", "status.status_code._value_"
 )
-_new_tuple: Final = cast("Callable[[type[SpanView], tuple[Any, ...]], SpanView]", tuple.__new__)  # pyright: ignore[reportUnknownMemberType]
-"""Makes a NamedTuple without the Python call."""
-_NO_FACTS: Final[Mapping[str, Any]] = {}

@@ -17,8 +17,8 @@ from spancost.processor import CostSpanProcessor
 from spancost.sampler import meter_all
 from spancost.testing import RecordingSink
 
-MACHINE = Config(compute="aws:m6i.large", region="us-east-1", compute_share=1.0, lease="off")
-NO_RATE = Config(region="us-east-1", compute_share=1.0, lease="off")
+MACHINE = Config(compute="aws:m6i.large", region="us-east-1", compute_share=1.0, lease="off", detect=False)
+NO_RATE = Config(region="us-east-1", compute_share=1.0, lease="off", detect=False)
 
 Patch = Callable[[], Callable[[], None]]
 

@@ -61,14 +61,15 @@ class ChargeTable:
 
             host: Number of the host it went to.
         """
-        for (line, quantity, usd, list_usd), calls in zip(charges, calls_of(charges), strict=True):
+        counted = calls_of(charges)
+        for place, (line, quantity, usd, list_usd) in enumerate(charges):
             number = self._numbers.get(line)
             if number is None:
                 number = self._numbers[line] = len(self.lines)
                 self.lines.append(line)
             self.spans.append(span)
             self.line_numbers.append(number)
-            self.calls.append(calls)
+            self.calls.append(counted[place])
             self.quantities.append(quantity)
             self.usd.append(usd)
             self.list_usd.append(list_usd)

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from spancost import names
 from spancost._guard import logger
 from spancost.attribution import entry_labels, from_attributes, routeless_labels
-from spancost.charge import CONSUMER, SERVER, Charge, SpanView
+from spancost.charge import CONSUMER, NO_FACTS, SERVER, Charge, SpanView, new_view
 from spancost.config import Config
 from spancost.detect import Surroundings
 from spancost.detect.metadata import Services
@@ -181,7 +181,8 @@ class Pricing:
         if not component:
             return
         price_ns = start_ns if self._at_ns is None else self._at_ns
-        view = SpanView(name, kind, scope, attributes, price_ns, price_ns + max(0, end_ns - start_ns), failed=failed)
+        took_ns = end_ns - start_ns if end_ns > start_ns else 0
+        view = new_view((name, kind, scope, attributes, price_ns, price_ns + took_ns, NO_FACTS, failed))
         if component == names.LLM or not self._charge(component, span, view, process.meters, start_ns, end_ns):
             self._hold(span, trace, view, process.meters, start_ns, end_ns)
 
