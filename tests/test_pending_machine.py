@@ -245,3 +245,18 @@ def test_whenever_the_machine_is_found_nothing_is_lost_or_doubled(
     world.publish()
     compute_agrees(world)
     world.provider.shutdown()
+
+
+def test_a_machine_that_is_found_while_somebody_publishes_is_stated_the_next_time() -> None:
+    with world_on(ec2("m6i.large", "eu-west-1")) as world:
+        engine = world.engine
+        first = start(world.tracer, "first", None, SpanKind.SERVER, server("/a"))
+        world.clock.advance(2.0)
+        first.end()
+        engine._publisher = threading.get_ident()  # pyright: ignore[reportPrivateUsage]
+        engine.settle_machine()
+        assert engine.meters.compute.is_pending
+        engine._publisher = None  # pyright: ignore[reportPrivateUsage]
+        engine.settle_machine()
+        world.publish()
+        assert world.recorded.usd(names.COMPUTE) == pytest.approx(2 * USD_PER_S)

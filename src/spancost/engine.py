@@ -317,19 +317,26 @@ class CostEngine:
         try:
             found = find()
         finally:
-            self.find_machine = None  # not earlier: a child that is forked meanwhile asks for itself
-            self._settle_compute(found)
+            # Not earlier: a child that is forked meanwhile asks for itself. If the rate cannot be stated while somebody
+            # publishes, it is kept for the next time.
+            self.find_machine = None if self._settle_compute(found) else lambda: found
 
-    def _settle_compute(self, found: MachineFound) -> None:
-        """State the rate between two events of the clock: what was exported before it was known comes late."""
+    def _settle_compute(self, found: MachineFound) -> bool:
+        """State the rate between two events of the clock: what was exported before it was known comes late.
+
+        Returns:
+            False if the rate is still to be stated.
+        """
         if self._publisher == threading.get_ident() or not self._publish_lock.acquire(timeout=_PUBLISH_TIMEOUT_S):
-            return
+            return False
         try:
             self._publisher = threading.get_ident()
             with self.lock:
                 compute = self.meters.compute
-                if self.busy or not compute.is_pending:
-                    return
+                if not compute.is_pending:
+                    return True
+                if self.busy:
+                    return False
                 self.busy = True
                 try:
                     self.run_deferred()
@@ -350,6 +357,7 @@ class CostEngine:
         finally:
             self._publisher = None
             self._publish_lock.release()
+        return True
 
     def _price_open_roots(self, tree: Tree) -> None:
         """Price what spans inside requests that are still open have earned for somebody of their own."""

@@ -20,7 +20,7 @@ from spancost.errors import suggest
 from spancost.prices.book import PriceBook, PriceRecord, Rate, Tier, Unpriced, matching
 
 if TYPE_CHECKING:
-    from spancost.prices.coverage import Coverage
+    from spancost.meters.aws.coverage import Coverage
 
 prices = typer.Typer(
     help="Look at prices, check your own ones, fetch new ones.",
@@ -294,8 +294,8 @@ def coverage(
 
     Example: spancost prices coverage --service dynamodb --operations
     """
-    from spancost.prices.coverage import UNDECIDED
-    from spancost.prices.coverage import coverage as operations_of
+    from spancost.meters.aws.coverage import UNDECIDED
+    from spancost.meters.aws.coverage import coverage as operations_of
 
     try:
         found = operations_of(PriceBook.shipped())

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from spancost import names
-from spancost.charge import PriceLine, price_line
+from spancost.charge import PriceLine, described, price_line
 from spancost.meters.request_billing import SPAN_TIME, RequestClock
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class ComputePricing:
             if rate.billing is not None:
                 self.billing = RequestClock(rate, rate.billing, init_s if rate.billing.bills_init else 0.0)
         self.lines = (self._make_line(False), self._make_line(True))
-        self.attributes = (_described(self.lines[0]), _described(self.lines[1]))
+        self.attributes = (described(self.lines[0]), described(self.lines[1]))
         self.is_pending = False
         self.is_split = rate is not None
 
@@ -129,8 +129,3 @@ class ComputePricing:
             basis=",".join(basis),
             source=rate.source,
         )
-
-
-def _described(line: PriceLine) -> dict[str, str]:
-    said = {names.STATUS: line.status, names.SOURCE: line.source, names.BASIS: line.basis, names.REASON: line.reason}
-    return {name: value for name, value in said.items() if value}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from spancost.meters.aws.coverage import UNDECIDED, coverage
 from spancost.prices.book import PriceBook
-from spancost.prices.coverage import UNDECIDED, coverage
 
 
 def undecided(client: str) -> list[str]:

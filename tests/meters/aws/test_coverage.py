@@ -8,8 +8,8 @@ from fnmatch import fnmatchcase
 import botocore.loaders
 import pytest
 
+from spancost.meters.aws.coverage import UNDECIDED, Coverage, coverage
 from spancost.prices.book import PriceBook
-from spancost.prices.coverage import UNDECIDED, Coverage, coverage
 from spancost.prices.lint import problems
 
 _BOOK = PriceBook.shipped()
