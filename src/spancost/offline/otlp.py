@@ -82,7 +82,7 @@ class OtlpReader:
             try:
                 trace_id, span_id, parent_id = span["traceId"], span["spanId"], span.get("parentSpanId")
                 try:
-                    trace = int(trace_id, 16) & _TRACE_MASK
+                    trace = int(trace_id[-16:], 16)  # the random half
                     own = int(span_id, 16)
                     parent = int(parent_id, 16) if parent_id else 0
                 except ValueError:
@@ -131,18 +131,24 @@ def _plain(attributes: Any) -> dict[str, Any]:
         ValueError: A number is none.
     """
     try:
+        # Texts are by far the most, and a look into a dictionary is cheaper than a loop over its one item.
         return {
-            one["key"]: raw if kind == "stringValue" else _CONVERSIONS[kind](raw)
+            one["key"]: value["stringValue"] if "stringValue" in value else _converted(value)
             for one in attributes
-            for kind, raw in one["value"].items()
+            for value in (one["value"],)
         }
-    except (AttributeError, KeyError):  # one without a value, or with one of a kind to come
+    except (AttributeError, KeyError, StopIteration):  # one without a value, or with one of a kind to come
         return {
             one["key"]: _CONVERSIONS[kind](raw)
             for one in attributes
             for kind, raw in (one.get("value") or _NOTHING).items()
             if kind in _CONVERSIONS
         }
+
+
+def _converted(value: Any) -> Any:
+    kind, raw = next(iter(value.items()))
+    return _CONVERSIONS[kind](raw)
 
 
 def _items(value: Any) -> tuple[Any, ...]:
