@@ -28,14 +28,14 @@ _INTERNAL, _SERVER, _CLIENT = 1, 2, 3
 _PROGRAM: Final = """
 import gc, resource, sys, time
 path, mode = sys.argv[1:]
-import orjson
+import msgspec
 began = time.process_time()
 spans = 0
 if mode == "parse":
     gc.disable()
     with open(path, "rb") as file:
         for line in file:
-            orjson.loads(line)
+            msgspec.json.decode(line)
 else:
     from spancost.config import Config
     from spancost.offline.pricing import Pricing

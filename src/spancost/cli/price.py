@@ -160,7 +160,7 @@ def _priced(
         from spancost.offline.reading import Problems, read_files
         from spancost.offline.rollup import roll_up
     except ImportError as error:
-        if error.name != "orjson":
+        if error.name != "msgspec":
             raise
         raise MissingExtraError("spancost price", "cli") from None
     config, book = _settings(prices, region)

@@ -15,11 +15,14 @@ from collections.abc import Callable, Generator, Iterator
 from itertools import chain
 from typing import Any, BinaryIO, Final, NamedTuple, cast
 
-import orjson
+import msgspec
 
 from spancost.errors import SpancostError
+from spancost.offline.otlp_shape import traces_of
 
 STDIN: Final = "-"
+loads: Final = msgspec.json.decode
+NOT_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 MAX_DOCUMENT_BYTES: Final = 64 * 2**20
 _CHUNK_BYTES: Final = 2**20
 _GZIP: Final = b"\x1f\x8b"
@@ -114,9 +117,14 @@ def _documents(stream: BinaryIO, on_bad: Bad) -> Generator[Document]:
             if len(line) >= MAX_DOCUMENT_BYTES:
                 yield from _elements(line, stream, number, on_bad)
                 return
+            traces = traces_of(line)
+            if traces is not None:
+                yield Document(number, traces)
+                seen = True
+                continue
             try:
-                value = orjson.loads(line)
-            except orjson.JSONDecodeError as error:
+                value = loads(line)
+            except NOT_JSON as error:
                 if not seen:
                     second = next(lines, b"")
                     if second and not _is_document(second):
@@ -134,8 +142,8 @@ def _documents(stream: BinaryIO, on_bad: Bad) -> Generator[Document]:
 def _is_document(line: bytes) -> bool:
     """True for a line that is an object by itself, with something in it."""
     try:
-        value = orjson.loads(line)
-    except orjson.JSONDecodeError:
+        value = loads(line)
+    except NOT_JSON:
         return False
     return isinstance(value, dict) and bool(cast("dict[str, Any]", value))
 
@@ -147,15 +155,15 @@ def _spread(head: bytes, stream: BinaryIO, number: int, on_bad: Bad) -> Generato
         yield from _elements(data, stream, number, on_bad)
         return
     try:
-        value = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
+        value = loads(data)
+    except NOT_JSON as error:
         found = {place for place, line in enumerate(data.splitlines(), number) if _is_document(line)}
         if not found:
-            on_bad(number + error.lineno - 1, str(error))
+            on_bad(number, str(error))
             return
         for place, line in enumerate(data.splitlines(), number):
             if place in found:
-                yield Document(place, orjson.loads(line))
+                yield Document(place, loads(line))
             elif line.strip():
                 on_bad(place, "not a JSON document")
     else:
@@ -182,8 +190,8 @@ def _elements(head: bytes, stream: BinaryIO, number: int, on_bad: Bad) -> Genera
             elif text in (b"}", b"]"):
                 if list_depth and depth == list_depth + 1:
                     try:
-                        yield Document(number, {key: [orjson.loads(memoryview(buffer)[begin:at])]})
-                    except orjson.JSONDecodeError as error:
+                        yield Document(number, {key: [loads(memoryview(buffer)[begin:at])]})
+                    except NOT_JSON as error:
                         on_bad(number, str(error))
                 elif depth == list_depth:
                     list_depth = 0

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, cast
 
-import orjson
-
 from spancost.charge import CLIENT, CONSUMER, INTERNAL, PRODUCER, SERVER
+from spancost.offline.files import NOT_JSON, loads
 from spancost.offline.otlp import BAD_SPAN, Json
 from spancost.offline.pricing import Pricing, Process
 
@@ -108,8 +107,8 @@ def _value(tag: Mapping[str, Json]) -> Any:
             return value == "true"
         if value.startswith("[") and tag["key"].startswith(_LIST_PREFIXES):
             try:
-                found: Any = orjson.loads(value)
-            except orjson.JSONDecodeError:
+                found: Any = loads(value)
+            except NOT_JSON:
                 return value
             return tuple(cast("list[Any]", found)) if isinstance(found, list) else value
     return value

@@ -8,10 +8,13 @@ JSON has and Tempo answers with, is read as well. 64-bit integers are strings or
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
+import msgspec
+
 from spancost.charge import CLIENT, CONSUMER, INTERNAL, PRODUCER, SERVER
+from spancost.offline.otlp_shape import Attribute, Span, Traces, Value, attributes_of, span_of
 from spancost.offline.pricing import Pricing, Process
 from spancost.offline.table import KIND_BITS, LOCAL, REMOTE
 
@@ -56,50 +59,64 @@ class OtlpReader:
         self._pricing = pricing
         self._on_bad_span = on_bad_span
 
-    def read(self, document: Mapping[str, Json]) -> None:
+    def read(self, document: Traces | Mapping[str, Json]) -> None:
         """Read one document.
 
         Raises:
-            AttributeError, TypeError: Above its spans the document has another shape.
+            AttributeError, TypeError, ValueError: Above its spans the document has another shape.
         """
-        if "scopeSpans" in document:
-            batches: Any = (document,)
-        else:
+        if isinstance(document, Traces):
+            for batch in document.resourceSpans:
+                resource = batch.resource.attributes if batch.resource is not None else None
+                process = self._pricing.process_of(_plain(resource or ()))
+                for group in batch.scopeSpans:
+                    scope = group.scope.name if group.scope is not None else None
+                    self._read_spans(group.spans or (), scope or "", process)
+            return
+        batches: Any = (document,)
+        if "scopeSpans" not in document:
             batches = document.get("resourceSpans") or document.get("batches") or ()
         for batch in batches:
-            resource = (batch.get("resource") or _NOTHING).get("attributes") or ()
-            process = self._pricing.process_of(_plain(resource))
+            resource = (batch.get("resource") or _NOTHING).get("attributes")
+            process = self._pricing.process_of(_plain(attributes_of(resource)))
             for group in batch.get("scopeSpans") or batch.get("instrumentationLibrarySpans") or ():
                 scope = group.get("scope") or group.get("instrumentationLibrary") or _NOTHING
-                self._read_spans(group.get("spans") or (), str(scope.get("name") or ""), process)
+                self._read_spans(self._spans_of(group.get("spans") or ()), str(scope.get("name") or ""), process)
 
-    def _read_spans(self, spans: Any, scope: str, process: Process) -> None:
+    def _spans_of(self, values: Iterable[Json]) -> Iterator[Span]:
+        for value in values:
+            try:
+                yield span_of(value)
+            except ValueError:
+                self._on_bad_span()
+
+    def _read_spans(self, spans: Iterable[Span], scope: str, process: Process) -> None:
         pricing = self._pricing
         # Asked for every span: dictionaries first, methods where they do not know.
         wanted, names, add_plain = pricing.wanted, pricing.entries.by_name, pricing.table.add
         number = process.number
         for span in spans:
             try:
-                trace_id, span_id, parent_id = span["traceId"], span["spanId"], span.get("parentSpanId")
                 try:
-                    trace = int(trace_id[-16:], 16)  # the random half
-                    own = int(span_id, 16)
-                    parent = int(parent_id, 16) if parent_id else 0
+                    trace = int(span.traceId[-16:], 16)  # the random half
+                    own = int(span.spanId, 16)
+                    parent = int(span.parentSpanId, 16) if span.parentSpanId else 0
                 except ValueError:
-                    trace = _id(trace_id) & _TRACE_MASK
-                    own = _id(span_id)
-                    parent = _id(parent_id) if parent_id else 0
-                mark = _KINDS[span.get("kind") or 0]
-                flags = span.get("flags") or 0
-                if flags & _HAS_IS_REMOTE:
+                    trace = _id(span.traceId) & _TRACE_MASK
+                    own = _id(span.spanId)
+                    parent = _id(span.parentSpanId) if span.parentSpanId else 0
+                mark = _KINDS[span.kind or 0]
+                flags = span.flags
+                if flags and flags & _HAS_IS_REMOTE:
                     mark |= REMOTE if flags & _IS_REMOTE else LOCAL
-                attributes = span.get("attributes") or ()
+                attributes = span.attributes or ()
                 is_wanted: bool | None = mark & KIND_BITS in _ENTRY_KINDS
                 if not is_wanted:
-                    keys = tuple([one["key"] for one in attributes])
+                    keys = tuple([one.key for one in attributes])
                     is_wanted = wanted.get(keys)
                     if is_wanted is None:
                         is_wanted = pricing.is_wanted(keys)
+                name = span.name or ""
                 if is_wanted:
                     pricing.add(
                         trace,
@@ -108,14 +125,13 @@ class OtlpReader:
                         mark,
                         process,
                         scope,
-                        str(span.get("name") or ""),
+                        name,
                         _plain(attributes),
-                        int(span.get("startTimeUnixNano") or 0),
-                        int(span.get("endTimeUnixNano") or 0),
-                        failed=(span.get("status") or _NOTHING).get("code") in _ERROR,
+                        int(span.startTimeUnixNano or 0),
+                        int(span.endTimeUnixNano or 0),
+                        failed=span.status is not None and span.status.code in _ERROR,
                     )
                 else:
-                    name = span.get("name") or ""
                     entry = names.get(name)
                     if entry is None:
                         entry = pricing.entries.of_name(name)
@@ -124,54 +140,35 @@ class OtlpReader:
                 self._on_bad_span()
 
 
-def _plain(attributes: Any) -> dict[str, Any]:
-    """Return attributes as Python values; empty ones are left out.
+def _plain(attributes: Iterable[Attribute]) -> dict[str, Any]:
+    """Return attributes as Python values; empty ones, and those of a kind to come, are left out.
 
     Raises:
         ValueError: A number is none.
     """
-    try:
-        # Texts are by far the most, and a look into a dictionary is cheaper than a loop over its one item.
-        return {
-            one["key"]: value["stringValue"] if "stringValue" in value else _converted(value)
-            for one in attributes
-            for value in (one["value"],)
-        }
-    except (AttributeError, KeyError, StopIteration):  # one without a value, or with one of a kind to come
-        return {
-            one["key"]: _CONVERSIONS[kind](raw)
-            for one in attributes
-            for kind, raw in (one.get("value") or _NOTHING).items()
-            if kind in _CONVERSIONS
-        }
+    plain = {
+        one.key: _of_other_kind(value) if value.stringValue is None else value.stringValue
+        for one in attributes
+        if (value := one.value) is not None
+    }
+    if None in plain.values():
+        return {key: value for key, value in plain.items() if value is not None}
+    return plain
 
 
-def _converted(value: Any) -> Any:
-    kind, raw = next(iter(value.items()))
-    return _CONVERSIONS[kind](raw)
-
-
-def _items(value: Any) -> tuple[Any, ...]:
-    return tuple(
-        raw if kind == "stringValue" else _CONVERSIONS[kind](raw)
-        for one in value.get("values") or ()
-        for kind, raw in one.items()
-    )
-
-
-def _same(value: Any) -> Any:
-    return value
-
-
-_CONVERSIONS: Final[dict[str, Callable[[Any], Any]]] = {
-    "stringValue": _same,
-    "boolValue": _same,
-    "intValue": int,
-    "doubleValue": float,
-    "bytesValue": _same,
-    "arrayValue": _items,
-    "kvlistValue": lambda value: _plain(value.get("values") or ()),
-}
+def _of_other_kind(value: Value) -> Any:
+    if value.intValue is not None:
+        return int(value.intValue)
+    if value.boolValue is not None:
+        return value.boolValue
+    if value.doubleValue is not None:
+        return float(value.doubleValue)
+    if value.arrayValue is not None:
+        items = msgspec.convert(value.arrayValue.get("values") or (), tuple[Value, ...])
+        return tuple(item.stringValue if item.stringValue is not None else _of_other_kind(item) for item in items)
+    if value.kvlistValue is not None:
+        return _plain(attributes_of(value.kvlistValue.get("values")))
+    return value.bytesValue
 
 
 def _id(text: str) -> int:

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple, cast
 from spancost.offline.files import Moved, documents
 from spancost.offline.jaeger import JaegerReader, is_jaeger
 from spancost.offline.otlp import OtlpReader, is_otlp
+from spancost.offline.otlp_shape import Traces
 from spancost.offline.pricing import Pricing
 
 _SHOWN_PROBLEMS: Final = 5
@@ -110,6 +111,9 @@ class _File:
         if isinstance(value, list):
             for one in cast("list[Any]", value):
                 self._take(one)
+            return
+        if isinstance(value, Traces):
+            self._otlp.read(value)
             return
         if not isinstance(value, dict):
             raise TypeError
