@@ -44,6 +44,7 @@ from spancost.window import INNER, LATE_ENTRY, LATE_INNER, Attribution, Batch
 
 if TYPE_CHECKING:
     from spancost.config import Config
+    from spancost.meters.compute import ComputePricing
 
 _MINUTE_NS: Final = 60_000_000_000
 _MAX_JOURNAL: Final = 50_000
@@ -585,6 +586,8 @@ class CostEngine:
 
     def _collect_locked(self) -> None:
         self._settle_lease()
+        pricing = self.meters.compute
+        renewed = pricing.renewed(time.time_ns())
         with self.lock:
             if self.busy:
                 # We interrupted a hook on this very thread (a signal handler): its sums come with the next one.
@@ -601,6 +604,9 @@ class CostEngine:
                 else:
                     idle_s = 0.0
                 self.run_deferred()
+                line = self.compute_line
+                if renewed is not None:
+                    self._change_rate(renewed, now)
                 journal, self.journal = self.journal, []
                 overflow, self._overflow = self._overflow, None
                 not_exported, self._not_exported = self._not_exported, {}
@@ -612,7 +618,7 @@ class CostEngine:
             fold.merge(overflow)
         fold.add(journal)
         minute = time.time_ns() // _MINUTE_NS
-        batch = fold.batch(self.meters.compute, self.compute_line, idle_s, minute, not_exported)
+        batch = fold.batch(pricing, line, idle_s, minute, not_exported)
         if any(batch):
             for sink in self.sinks:
                 queue = self._unwritten[sink.name]
@@ -625,6 +631,14 @@ class CostEngine:
                         queue.append(merged)
                     finally:
                         self._sink_locks[sink.name].release()
+
+    def _change_rate(self, pricing: ComputePricing, now: float) -> None:
+        """Book what open requests have cost so far at the old rate; all that ends from now on has the new one."""
+        if self.tree is not None:
+            for root in list(self.tree.open_roots):
+                if isinstance(root, LocalRoot):
+                    self._book_partial(root, now)
+        self.meters = self.meters._replace(compute=pricing)
 
     def _settle_lease(self) -> None:
         lease = self._lease

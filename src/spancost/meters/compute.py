@@ -8,6 +8,7 @@ that this container bears is not.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from spancost import names
@@ -44,6 +45,7 @@ class ComputePricing:
         "list_usd_per_s",
         "rate",
         "reason",
+        "reprice",
         "usd_per_s",
     )
 
@@ -67,6 +69,8 @@ class ComputePricing:
         """Set where requests are billed, not machines."""
         self.reason = RATE_UNKNOWN
         """Why the rate is not known, where it is not."""
+        self.reprice: Callable[[], ComputeRate | None] | None = None
+        """Returns the rate as it is now: prices change, and discounts end."""
         self.lines: tuple[PriceLine, PriceLine]
         """Price line of compute, and the same where the share is estimated: ready, since every span asks for it."""
         self.attributes: tuple[dict[str, str], dict[str, str]]
@@ -76,6 +80,21 @@ class ComputePricing:
         self.is_split = pending or rate is not None
         """Time is split among the spans inside a request. Without a price only requests as a whole are timed: what a
         span inside has earned would be shown nowhere."""
+
+    def renewed(self, now_ns: int) -> ComputePricing | None:
+        """Return the pricing from now on if the present rate has ended; None while it holds.
+
+        Where requests are billed the rate of the process's start stays: a billed period has one.
+
+        Args:
+            now_ns: Unix nanoseconds.
+        """
+        rate, reprice = self.rate, self.reprice
+        if rate is None or reprice is None or now_ns < rate.valid_until_ns or self.billing is not None:
+            return None
+        pricing = ComputePricing(reprice(), assumed=self.assumed)
+        pricing.reprice = reprice
+        return pricing
 
     def settle(
         self, rate: ComputeRate | None, *, assumed: bool = False, reason: str = RATE_UNKNOWN, init_s: float = 0.0

@@ -96,6 +96,7 @@ def make_meters(
     if assumed or is_enough(config, machine):
         found = _priced(config, book, _assumed(machine) if assumed else machine, Limits())
         _tell(found)
+        meters.compute.reprice = lambda: _priced(config, book, found.machine, Limits()).rate
         meters.compute.settle(
             found.rate, assumed=assumed, reason=found.reason, init_s=process_age_s() if _bills_init(found) else 0.0
         )
@@ -106,6 +107,7 @@ def make_meters(
         init_s = process_age_s()
         closer, limits = look_closer(config, machine, around, resource)
         found = _priced(config, book, closer, limits)
+        meters.compute.reprice = lambda: _priced(config, book, closer, limits).rate
         _tell(found)
         placed = _placed(config, book, resource, meters, closer) if closer.region != machine.region else None
         return MachineFound(found.rate, found.reason or RATE_UNKNOWN, init_s if _bills_init(found) else 0.0, placed)

@@ -64,6 +64,8 @@ class ComputeRate:
     """None where the machine is billed as long as it is up."""
     is_machine: bool = False
     """A whole machine, which containers may share; else what is billed is already the process's own."""
+    valid_until_ns: int = 2**63 - 1
+    """From when another price or discount holds, Unix nanoseconds."""
 
 
 class Part(NamedTuple):
@@ -111,6 +113,7 @@ def combined(
         idle_list_usd_per_second=float(idle_list_per_hour / 3600),
         billing=billing,
         is_machine=is_machine,
+        valid_until_ns=min(part.rate.valid_until_ns for part in parts),
     )
 
 
