@@ -42,3 +42,15 @@ def isolated_globals() -> Iterator[None]:
     spancost_install._default = engine  # pyright: ignore[reportPrivateUsage]
     attribution._Use.seen = seen  # pyright: ignore[reportPrivateUsage]
     facts.connect(*reports)
+
+
+SHOWN_AT_THE_END = "shown at the end"
+"""Property of a test (`record_property`) whose text the run prints, also where workers ran it."""
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests have to say besides passing."""
+    for report in terminalreporter.getreports("passed"):
+        for name, text in getattr(report, "user_properties", ()):
+            if name == SHOWN_AT_THE_END:
+                terminalreporter.write_line(str(text))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ import pytest
 
 from spancost.prices.book import PriceBook, Unpriced
 from tests.accuracy.focus import Line, lines
+from tests.conftest import SHOWN_AT_THE_END
 
 ROUNDING = Decimal("1e-9")
 """USD: the bill's amounts have ten or eleven decimals."""
@@ -49,7 +50,7 @@ def priced() -> list[Priced]:
 
 
 def test_each_line_that_the_book_knows_costs_quantity_times_our_rate(
-    priced: list[Priced], capsys: pytest.CaptureFixture[str]
+    priced: list[Priced], record_property: Callable[[str, object], None]
 ) -> None:
     known = [entry for entry in priced if entry.rate is not None and not entry.fallback]
     wrong = [_said(entry) for entry in known if not _agrees(entry)]
@@ -57,15 +58,19 @@ def test_each_line_that_the_book_knows_costs_quantity_times_our_rate(
     assert len(known) >= 250
 
     elsewhere = [entry for entry in priced if entry.rate is not None and entry.fallback]
-    unknown = [entry for entry in priced if entry.rate is None]
-    with capsys.disabled():
-        print(
-            f"\nbill: {len(known)} lines checked, {sum(entry.line.is_request_type for entry in known)} by the request"
-        )
-        print(f"  {sum(map(_agrees, elsewhere))} of {len(elsewhere)} more agree by region_fallback; the others:")
-        _print_counted(entry for entry in elsewhere if not _agrees(entry))
-        print(f"  {len(unknown)} by the request that the book does not have:")
-        _print_counted(unknown)
+    by_request = sum(entry.line.is_request_type for entry in known)
+    record_property(
+        SHOWN_AT_THE_END,
+        "\n".join(
+            [
+                f"bill: {len(known)} lines checked, {by_request} by the request",
+                f"  {sum(map(_agrees, elsewhere))} of {len(elsewhere)} more agree by region_fallback; the others:",
+                *_counted(entry for entry in elsewhere if not _agrees(entry)),
+                "  by the request, and unknown to the book:",
+                *_counted(entry for entry in priced if entry.rate is None),
+            ]
+        ),
+    )
 
 
 def _agrees(entry: Priced) -> bool:
@@ -77,9 +82,9 @@ def _said(entry: Priced) -> str:
     return f"{line.description}: {line.quantity} x {entry.rate} is not {line.list_cost} ({line.list_unit_price})"
 
 
-def _print_counted(entries: Iterable[Priced]) -> None:
-    for what, count in sorted(Counter(f"{entry.line.service}: {entry.line.description}" for entry in entries).items()):
-        print(f"    {count} x {what}")
+def _counted(entries: Iterable[Priced]) -> list[str]:
+    found = Counter(f"{entry.line.service}: {entry.line.description}" for entry in entries)
+    return [f"    {count} x {what}" for what, count in sorted(found.items())]
 
 
 def test_the_bill_of_september_2024_has_the_dynamodb_prices_of_before_november(priced: list[Priced]) -> None:
