@@ -101,6 +101,11 @@ def changed_line(line: PriceLine, **changes: str) -> PriceLine:
     return price_line(**{**fields, **changes})
 
 
+def joined_basis(*bases: str) -> str:
+    """Return several assumptions as one basis; empty ones are left out."""
+    return ",".join(filter(None, bases))
+
+
 def described(line: PriceLine) -> dict[str, str]:
     """Return the span attributes that say how a line is priced (status, source, basis, reason), without empty ones."""
     said = {names.STATUS: line.status, names.SOURCE: line.source, names.BASIS: line.basis, names.REASON: line.reason}

@@ -22,7 +22,7 @@ from spancost import names
 from spancost.charge import CLIENT, SERVER, Charge, SpanView
 from spancost.cli import EXIT_FINDINGS
 from spancost.cli._books import at_ns as start_of
-from spancost.cli._books import configured_book, day_of
+from spancost.cli._books import configured_book, day_of, plain
 from spancost.cli._currency import display_currency
 from spancost.cli._format import Column, console, print_json, print_table, show
 from spancost.cli._ledger import TreeFormat, fail
@@ -543,5 +543,4 @@ def _plain(value: Decimal | None) -> str:
         return ""
     if len(value.as_tuple().digits) > _LONGEST:
         value = Context(prec=15).plus(value)
-    text = f"{value:f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    return plain(value)

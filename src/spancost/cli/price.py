@@ -21,7 +21,7 @@ from spancost.cli._books import at_ns, day_of, own_prices_of
 from spancost.cli._format import UNKNOWN, Column, console, fits, number, print_json, print_table, share, show, usd
 from spancost.cli._ledger import Format, fail
 from spancost.cli._reasons import advice_for
-from spancost.cli.report import NOTHING, not_priced
+from spancost.cli.report import NOTHING, not_priced, row_document
 from spancost.errors import MissingExtraError, SpancostError, suggest
 
 if TYPE_CHECKING:
@@ -398,7 +398,7 @@ def _document(answer: _Answer) -> dict[str, Any]:
         "files": answer.files,
         "spans": rollup.spans,
         "requests": rollup.requests,
-        "rows": [_row_document(row, rollup) for row in rollup.rows],
+        "rows": [row_document(row, rollup.by, rollup.usd) for row in rollup.rows],
         "total_usd": rollup.usd,
         "list_usd": rollup.list_usd,
         "usd_per_request": rollup.usd / rollup.requests if rollup.requests else None,
@@ -413,22 +413,6 @@ def _document(answer: _Answer) -> dict[str, Any]:
     }
 
 
-def _row_document(row: LedgerRow, rollup: Rollup) -> dict[str, Any]:
-    document: dict[str, Any] = dict(zip(rollup.by, row.key, strict=True))
-    document["requests"] = row.requests
-    document["charges"] = row.charge_count
-    if "unit" in rollup.by:
-        document["quantity"] = row.quantity
-    document["component_usd"] = row.component_usd
-    document["direct_usd"] = row.direct_usd
-    document["total_usd"] = row.usd
-    document["list_usd"] = row.list_usd
-    document["usd_per_1000_requests"] = row.usd / row.requests * 1000 if row.requests else None
-    document["share"] = row.usd / rollup.usd if rollup.usd else None
-    document["unpriced"] = row.unpriced
-    return document
-
-
 def _print_csv(rollup: Rollup) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     header = [*rollup.by, "requests", "charges", *(["quantity"] if "unit" in rollup.by else [])]
@@ -436,7 +420,7 @@ def _print_csv(rollup: Rollup) -> None:
     components = () if _HIDES_COMPONENTS.intersection(rollup.by) else names.COMPONENTS
     writer.writerow([*header, *(f"{component}_usd" for component in components), *amounts, "unpriced"])
     for row in rollup.rows:
-        document = _row_document(row, rollup)
+        document = row_document(row, rollup.by, rollup.usd)
         by_component = [row.component_usd[component] for component in components]
         values = [*(document[name] for name in header), *by_component, *(document[name] for name in amounts)]
         writer.writerow([*values, sum(row.unpriced.values())])

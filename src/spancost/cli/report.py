@@ -402,7 +402,7 @@ def _document(answer: _Answer) -> dict[str, Any]:
     return {
         "by": answer.by,
         "since": answer.since,
-        "rows": [_row_document(row, answer) for row in answer.rows],
+        "rows": [row_document(row, answer.by, answer.grand_usd) for row in answer.rows],
         "requests": answer.totals.requests,
         "total_usd": answer.grand_usd,
         "idle_usd": answer.totals.idle_usd,
@@ -415,25 +415,26 @@ def _document(answer: _Answer) -> dict[str, Any]:
     }
 
 
-def _row_document(row: LedgerRow, answer: _Answer) -> dict[str, Any]:
-    document: dict[str, Any] = dict(zip(answer.by, row.key, strict=True))
+def row_document(row: LedgerRow, by: Sequence[str], whole_usd: float) -> dict[str, Any]:
+    """Return a row for machines: its key under the names in `by`, its figures, its share of the whole."""
+    document: dict[str, Any] = dict(zip(by, row.key, strict=True))
     document["requests"] = row.requests
     document["charges"] = row.charge_count
-    if "unit" in answer.by:
+    if "unit" in by:
         document["quantity"] = row.quantity
     document["component_usd"] = row.component_usd
     document["direct_usd"] = row.direct_usd
     document["total_usd"] = row.usd
     document["list_usd"] = row.list_usd
     document["usd_per_1000_requests"] = row.usd / row.requests * 1000 if row.requests else None
-    document["share"] = row.usd / answer.grand_usd if answer.grand_usd else None
+    document["share"] = row.usd / whole_usd if whole_usd else None
     document["unpriced"] = row.unpriced
     return document
 
 
 def _print_csv(answer: _Answer) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    documents = [_row_document(row, answer) for row in answer.rows]
+    documents = [row_document(row, answer.by, answer.grand_usd) for row in answer.rows]
     if answer.idle:
         totals = answer.totals
         idle_row = LedgerRow(
@@ -447,7 +448,7 @@ def _print_csv(answer: _Answer) -> None:
             {name: totals.idle_usd if name == names.COMPUTE else 0.0 for name in names.COMPONENTS},
             {},
         )
-        documents.append(_row_document(idle_row, answer))
+        documents.append(row_document(idle_row, answer.by, answer.grand_usd))
     header = [*answer.by, "requests", "charges", *(["quantity"] if "unit" in answer.by else [])]
     amounts = ["direct_usd", "total_usd", "list_usd", "usd_per_1000_requests", "share"]
     components = names.COMPONENTS if answer.split else ()

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from spancost.charge import joined_basis
 from spancost.detect.cgroup import CGROUP_ROOT, Limits, is_in_container, read_limits
 from spancost.detect.machine import UNKNOWN, Machine, size_spec
 from spancost.detect.metadata import LIMIT_S, LINK_LOCAL, Services, ask_services
@@ -20,7 +21,7 @@ from spancost.detect.process_age import process_age_s
 from spancost.detect.said import ECS_URI, SHARED_PLATFORMS, VENDORS, is_arm, machine_said
 from spancost.prices.compute import compute_rate
 from spancost.prices.container_share import container_rate
-from spancost.prices.machine_rate import ComputeRate, joined, scaled
+from spancost.prices.machine_rate import ComputeRate, scaled
 
 if TYPE_CHECKING:
     from spancost.config import Config
@@ -93,7 +94,7 @@ def look(config: Config, resource: Mapping[str, Any], around: Surroundings) -> M
     elif said.spec and any(key.startswith("container.") for key in resource):
         said = replace(said, is_shared=True)  # one detector saw the machine, another the container on it
     basis = LINUX_PRICE if _is_windows(resource) and said.spec.partition(":")[0] in VENDORS else ""
-    return replace(said, region=config.region or said.region, basis=joined(said.basis, basis))
+    return replace(said, region=config.region or said.region, basis=joined_basis(said.basis, basis))
 
 
 def is_enough(config: Config, machine: Machine) -> bool:
@@ -124,7 +125,7 @@ def look_closer(
     kind = _SIZED.get(machine.platform)
     if not machine.spec and kind is not None:
         seen = _seen_size(kind, config, limits)
-        machine = replace(machine, spec=seen, basis=joined(machine.basis, SEEN_SIZE))
+        machine = replace(machine, spec=seen, basis=joined_basis(machine.basis, SEEN_SIZE))
     return machine, limits
 
 
@@ -138,7 +139,7 @@ def priced(config: Config, book: PriceBook, machine: Machine, limits: Limits) ->
         return Found(machine, None, RATE_UNKNOWN)
     rate = compute_rate(machine.spec, machine.region or None, book)
     if machine.basis and "@" not in machine.spec:
-        rate = replace(rate, basis=joined(rate.basis, machine.basis))
+        rate = replace(rate, basis=joined_basis(rate.basis, machine.basis))
     if machine.containers > 1:
         return Found(machine, scaled(rate, 1 / machine.containers, ""))
     if _takes_a_share(config, machine):

@@ -12,7 +12,7 @@ import json
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from fnmatch import fnmatchcase
 from functools import cache
@@ -21,6 +21,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from spancost import names
 from spancost.errors import ConfigError, PriceBookError, suggest
+from spancost.prices.days import midnight_ns
 from spancost.prices.discounts import NO_DISCOUNTS, Applied, Discount, Discounts
 
 UnpricedReason = Literal["unknown_sku", "no_price", "not_yet_priced"]
@@ -28,7 +29,6 @@ UnpricedReason = Literal["unknown_sku", "no_price", "not_yet_priced"]
 _BOOK: Final = Path(__file__).parent / "data" / "book.json"
 _MAX_COMPILED: Final = 4096
 _FOREVER_NS: Final = 2**63 - 1
-_NS_PER_S: Final = 1_000_000_000
 
 _GLOB: Final = frozenset("*?[")
 SHIPPED: Final = "spancost"
@@ -403,9 +403,7 @@ def _interval(records: Iterable[PriceRecord], overrides: Iterable[PriceOverride]
 
 
 def _ns(day: date | None, default: int) -> int:
-    if day is None:
-        return default
-    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * _NS_PER_S
+    return default if day is None else midnight_ns(day)
 
 
 def _end_ns(last_day: date | None) -> int:

@@ -106,12 +106,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PriceBookError as error:
         print(error, file=sys.stderr)
         return 2
+    return write_or_check(BOOK, text, check, "book.json is out of date: run python -m spancost.prices.build")
+
+
+def write_or_check(file: Path, text: str, check: bool, out_of_date: str) -> int:
+    """Write a made file; or only compare it, and return 1 if it is out of date."""
     if not check:
-        BOOK.write_text(text, encoding="utf-8")
+        file.write_text(text, encoding="utf-8")
         return 0
-    if BOOK.exists() and BOOK.read_text(encoding="utf-8") == text:
+    if file.exists() and file.read_text(encoding="utf-8") == text:
         return 0
-    print("book.json is out of date: run python -m spancost.prices.build", file=sys.stderr)
+    print(out_of_date, file=sys.stderr)
     return 1
 
 

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from spancost.prices.machine_rate import ComputeRate, joined, scaled
+from spancost.charge import joined_basis
+from spancost.prices.machine_rate import ComputeRate, scaled
 
 _USD_PER_VCPU_HOUR: Final = 0.031611
 _USD_PER_GIB_HOUR: Final = 0.004237
@@ -70,5 +71,5 @@ def container_rate(
     if share is None:
         return None
     by_limit = (not cpu_request and cpu) or (not memory_request_gib and memory_gib)
-    basis = joined(LIMIT if by_limit else "", "" if cpu else NO_CPU, "" if memory_gib else NO_MEMORY)
+    basis = joined_basis(LIMIT if by_limit else "", "" if cpu else NO_CPU, "" if memory_gib else NO_MEMORY)
     return scaled(machine, share, basis)

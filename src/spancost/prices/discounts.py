@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from decimal import Decimal
 from fnmatch import fnmatchcase
 from typing import Final, NamedTuple
+
+from spancost.prices.days import midnight_ns
 
 _NS_PER_S: Final = 1_000_000_000
 _FOREVER_NS: Final = 2**63 - 1
@@ -74,8 +76,8 @@ class Discounts:
                 and fnmatchcase(region, discount.region)
             ):
                 continue
-            first = 0 if discount.valid_from is None else _midnight_ns(discount.valid_from)
-            end = _FOREVER_NS if discount.valid_to is None else _midnight_ns(discount.valid_to) + 86_400 * _NS_PER_S
+            first = 0 if discount.valid_from is None else midnight_ns(discount.valid_from)
+            end = _FOREVER_NS if discount.valid_to is None else midnight_ns(discount.valid_to) + 86_400 * _NS_PER_S
             if first >= end:
                 continue
             if at_ns < first:
@@ -90,7 +92,3 @@ class Discounts:
 
 
 NO_DISCOUNTS: Final = Discounts()
-
-
-def _midnight_ns(day: date) -> int:
-    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * _NS_PER_S

@@ -15,6 +15,7 @@ from textwrap import wrap
 from typing import Any, Final
 
 from spancost.prices.book import PriceBook, PriceRecord, shipped_data
+from spancost.prices.build import write_or_check
 
 PAGE: Final = Path(__file__).parents[3] / "docs" / "prices.md"
 
@@ -198,13 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="compare only; exit with 1 if the page is out of date")
     check = parser.parse_args(arguments).check
     text = page(PriceBook(shipped_data()), shipped_data())
-    if not check:
-        PAGE.write_text(text, encoding="utf-8")
-        return 0
-    if PAGE.exists() and PAGE.read_text(encoding="utf-8") == text:
-        return 0
-    print("docs/prices.md is out of date: run python -m spancost.prices.docs", file=sys.stderr)
-    return 1
+    return write_or_check(PAGE, text, check, "docs/prices.md is out of date: run python -m spancost.prices.docs")
 
 
 if __name__ == "__main__":

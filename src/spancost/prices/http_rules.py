@@ -11,12 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from functools import cache
 from typing import Any, Final, Literal, cast
 
 from spancost.errors import ConfigError, PriceBookError, suggest
+from spancost.prices.days import midnight_ns
 from spancost.prices.quantity import Quantity, QuantityError
 
 HttpKind = Literal["request", "llm", "free", "unpriced"]
@@ -24,7 +25,6 @@ HttpKind = Literal["request", "llm", "free", "unpriced"]
 _MAX_HOSTS: Final = 2048
 _ANY: Final = "*"
 _FOREVER_NS: Final = 2**63 - 1
-_NS_PER_S: Final = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,8 +251,8 @@ def rule_from_data(data: Mapping[str, Any]) -> HttpRule:
         variant=data.get("variant", ""),
         quantity=quantity,
         quantity_basis=data.get("quantity_basis", ""),
-        from_ns=0 if since is None else _midnight_ns(date.fromisoformat(since)),
-        until_ns=_FOREVER_NS if until is None else _midnight_ns(date.fromisoformat(until)),
+        from_ns=0 if since is None else midnight_ns(date.fromisoformat(since)),
+        until_ns=_FOREVER_NS if until is None else midnight_ns(date.fromisoformat(until)),
     )
 
 
@@ -356,7 +356,7 @@ class _Entry:
         day = _day(value)
         if day is None:
             raise self.wrong("valid_from", "a date such as 2026-01-31")
-        return _midnight_ns(day)
+        return midnight_ns(day)
 
 
 def _own_rule(entry: object, place: str, key: str) -> HttpRule:
@@ -398,10 +398,6 @@ def _day(value: object) -> date | None:
         return date.fromisoformat(str(value))
     except ValueError:
         return None
-
-
-def _midnight_ns(day: date) -> int:
-    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * _NS_PER_S
 
 
 # --- patterns ------------------------------------------------------------------------------------

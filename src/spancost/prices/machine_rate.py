@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final, NamedTuple
 
+from spancost.charge import joined_basis
 from spancost.errors import SpancostError
 from spancost.prices.book import Rate, Unpriced
 
@@ -108,7 +109,7 @@ def combined(
         sku=sku,
         source=next((part.rate.source for part in parts if part.rate.override is not None), first.source),
         region_fallback=fallback,
-        basis=joined(basis, REGION_FALLBACK if fallback else ""),
+        basis=joined_basis(basis, REGION_FALLBACK if fallback else ""),
         idle_usd_per_second=float(idle_per_hour / 3600),
         idle_list_usd_per_second=float(idle_list_per_hour / 3600),
         billing=billing,
@@ -137,14 +138,9 @@ def scaled(rate: ComputeRate, share: float, basis: str) -> ComputeRate:
         list_usd_per_hour=rate.list_usd_per_hour * part,
         idle_usd_per_second=None if idle is None else idle * share,
         idle_list_usd_per_second=None if idle_list is None else idle_list * share,
-        basis=joined(rate.basis, basis),
+        basis=joined_basis(rate.basis, basis),
         is_machine=False,
     )
-
-
-def joined(*basis: str) -> str:
-    """Return what was assumed as one text; empty parts are left out."""
-    return ",".join(filter(None, basis))
 
 
 def known(spec: str, rate: Rate | Unpriced) -> Rate:

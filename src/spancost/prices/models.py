@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from fnmatch import fnmatchcase
 from typing import Final, cast
 
 from spancost.errors import ConfigError, suggest
+from spancost.prices.days import midnight_ns
 
 RATES: Final = (
     "input",
@@ -34,7 +35,6 @@ RATES: Final = (
 
 _KEYS: Final = ("model", "provider", "same_as", "usd_per_million", "usd_per_hour", "valid_from")
 _ONE_OF: Final = ("same_as", "usd_per_million", "usd_per_hour")
-_NS_PER_S: Final = 1_000_000_000
 _LARGEST_USD: Final = Decimal(1_000_000)
 
 
@@ -60,10 +60,7 @@ class ModelPrice:
     @property
     def from_ns(self) -> int:
         """First moment, Unix nanoseconds."""
-        day = self.valid_from
-        if day is None:
-            return -(2**63)
-        return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * _NS_PER_S
+        return -(2**63) if self.valid_from is None else midnight_ns(self.valid_from)
 
     def matches(self, providers: Sequence[str], models: Sequence[str]) -> bool:
         """Say whether it is about a model, by any of the names of its provider and of the model (small letters)."""

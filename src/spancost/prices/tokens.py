@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from spancost import names
 from spancost._guard import logger
 from spancost.errors import PriceBookError
+from spancost.prices.days import midnight_ns
 from spancost.prices.discounts import NO_DISCOUNTS, Discounts
 from spancost.prices.model_names import Found, ModelNames, UnknownPrice, canonical_provider
 from spancost.prices.token_rates import (
@@ -315,17 +316,16 @@ def _edges_of(info: ModelInfo, at_ns: int) -> list[int]:
         constraints += [conditional.constraint for conditional in info.prices]
     constraints += [variant.constraint for variant in info.price_variants or ()]
     edges: list[int] = []
-    midnight_ns = at_ns // _DAY_NS * _DAY_NS
+    today_ns = at_ns // _DAY_NS * _DAY_NS
     for constraint in constraints:
         if isinstance(constraint, StartDateConstraint):
-            day = constraint.start_date
-            edges.append(int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1_000_000_000)
+            edges.append(midnight_ns(constraint.start_date))
         elif isinstance(constraint, TimeOfDateConstraint):
-            edges += [midnight_ns, midnight_ns + _DAY_NS]
+            edges += [today_ns, today_ns + _DAY_NS]
             for time in (constraint.start_time, constraint.end_time):
                 offset = time.utcoffset() or timedelta(0)
                 seconds = time.hour * 3600 + time.minute * 60 + time.second - int(offset.total_seconds())
-                edges.append(midnight_ns + seconds % 86_400 * 1_000_000_000 + time.microsecond * 1000)
+                edges.append(today_ns + seconds % 86_400 * 1_000_000_000 + time.microsecond * 1000)
     return edges
 
 

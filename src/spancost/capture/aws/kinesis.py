@@ -5,11 +5,12 @@ The billed calls do not show the mode. It is learned from calls that do, made in
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Final, cast
 
 from spancost.capture.aws import facts as keys
 from spancost.capture.aws.jobs import Learned
+from spancost.capture.aws.parts import part
 from spancost.capture.aws.records import drop_refused, note_records
 from spancost.capture.aws.sizes import Facts, Params, body_bytes, note_name
 
@@ -60,8 +61,7 @@ def _note_mode(facts: Facts) -> None:
 
 
 def _learn(stream: Any, described: Params) -> None:
-    details = described.get("StreamModeDetails")
-    mode = cast("Params", details).get("StreamMode") if isinstance(details, Mapping) else None
+    mode = part(described, "StreamModeDetails").get("StreamMode")
     if mode is None and described.get("ShardCount") is not None:
         mode = "PROVISIONED"
     if isinstance(stream, str) and isinstance(mode, str):

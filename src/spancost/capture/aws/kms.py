@@ -5,10 +5,10 @@ An RSA key's size shows in the length of what it makes: a signature or ciphertex
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from spancost.capture.aws.jobs import Learned
+from spancost.capture.aws.parts import part
 from spancost.capture.aws.sizes import Facts, Params
 
 KEY: Final = "aws.kms.key"
@@ -44,9 +44,7 @@ def request(facts: Facts, operation: str, params: Params) -> None:
 
 def response(facts: Facts, operation: str, result: Params) -> None:
     if operation in ("CreateKey", "DescribeKey"):
-        metadata = result.get("KeyMetadata")
-        if isinstance(metadata, Mapping):
-            _learn(cast("Params", metadata), "Arn")
+        _learn(part(result, "KeyMetadata"), "Arn")
     elif operation == "GetPublicKey":
         _learn(result, "KeyId")
         _note_spec(facts, result.get("KeySpec"))

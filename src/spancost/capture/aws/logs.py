@@ -6,11 +6,12 @@ by each answer of `GetQueryResults`; the first one of a finished query is noted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Final, cast
 
 from spancost.capture.aws import facts as keys
 from spancost.capture.aws.jobs import Jobs, Learned
+from spancost.capture.aws.parts import part
 from spancost.capture.aws.sizes import Facts, Params, text_bytes
 
 CLASS: Final = "aws.logs.class"
@@ -43,9 +44,8 @@ def request(facts: Facts, operation: str, params: Params) -> None:
 
 def response(facts: Facts, operation: str, result: Params) -> None:
     if operation == "PutLogEvents":
-        rejected = result.get("rejectedLogEventsInfo")
-        if isinstance(rejected, Mapping):
-            _drop_rejected(facts, cast("Params", rejected))
+        if rejected := part(result, "rejectedLogEventsInfo"):
+            _drop_rejected(facts, rejected)
     elif operation in ("DescribeLogGroups", "ListLogGroups"):
         for group in cast("Iterable[Params]", result.get("logGroups") or ()):
             known = group.get("logGroupClass")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Final, cast
 
 from spancost.capture.aws import facts as keys
 from spancost.capture.aws.jobs import Learned
+from spancost.capture.aws.parts import part
 from spancost.capture.aws.sizes import Facts, Params
 
 TYPE: Final = "aws.stepfunctions.type"
@@ -39,9 +40,7 @@ def response(facts: Facts, operation: str, result: Params) -> None:
             facts[TYPE] = "EXPRESS" if parts[5] == "express" else "STANDARD"
             _learn(parts[6], facts[TYPE])
     elif operation == "StartSyncExecution":
-        details = result.get("billingDetails")
-        if isinstance(details, Mapping):
-            billing = cast("Params", details)
+        if billing := part(result, "billingDetails"):
             facts[BILLED_MS] = billing.get("billedDurationInMilliseconds")
             facts[BILLED_MB] = billing.get("billedMemoryUsedInMB")
     else:

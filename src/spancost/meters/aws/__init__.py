@@ -22,7 +22,7 @@ from typing import Any, Final, NamedTuple
 
 from spancost import names
 from spancost.capture.aws import facts as aws_facts
-from spancost.charge import Charge, PriceLine, SpanView, price_line
+from spancost.charge import Charge, PriceLine, SpanView, joined_basis, price_line
 from spancost.meters.aws.by_request import ByRequest, Decision
 from spancost.meters.aws.call import BAD_USAGE, NO_ANSWER, RETRIED, Call, Measure, Usage, free, unpriced
 from spancost.meters.aws.services import MODULES, client_of
@@ -167,7 +167,7 @@ class AwsMeter:
         if rate.usd == 0 == rate.list_usd:
             made = line(names.FREE, unit=rate.unit, region=region, sku=rate.sku, source=rate.source)
             return _Compiled(made, 0.0, 0.0, rate.valid_from_ns, rate.valid_until_ns)
-        basis = ",".join(filter(None, (usage.basis, "region_fallback" if rate.region_fallback else "")))
+        basis = joined_basis(usage.basis, "region_fallback" if rate.region_fallback else "")
         status = names.ESTIMATED if basis else names.PRICED
         made = line(status, unit=rate.unit, region=rate.region, sku=rate.sku, basis=basis, source=rate.source)
         return _Compiled(made, rate.usd, rate.list_usd, rate.valid_from_ns, rate.valid_until_ns)

@@ -14,6 +14,7 @@ from typing import Final
 
 from spancost.capture.aws import facts as aws_facts
 from spancost.capture.aws.kinesis import MODE
+from spancost.charge import joined_basis
 from spancost.meters.aws.call import (
     GB,
     KB,
@@ -55,7 +56,7 @@ def _put(call: Call) -> Sequence[Usage]:
     count = 1.0 if count is None else count
     if on_demand:
         return (Usage(_INGEST, count * ON_DEMAND_BYTES / GB, stream, size_basis),)
-    basis = ",".join(filter(None, (size_basis, "" if mode else _ASSUMED_MODE)))
+    basis = joined_basis(size_basis, "" if mode else _ASSUMED_MODE)
     return (Usage(_PUT_UNIT, count, stream, basis),)
 
 

@@ -61,8 +61,3 @@ def never_seen(reason: str) -> Measure:
         return failure(call, resource) if call.failed else unpriced(reason, resource)
 
     return measure
-
-
-def joined(*bases: str) -> str:
-    """Return several assumptions as one basis."""
-    return ",".join(filter(None, bases))

@@ -14,8 +14,9 @@ from typing import Final
 
 from spancost.capture.aws import rekognition as seen
 from spancost.capture.aws import work
+from spancost.charge import joined_basis
 from spancost.meters.aws.call import Call, Measure, Usage, failure, resource_of
-from spancost.meters.aws.later import DURATION_NOT_SEEN, SIZE_NOT_SEEN, finished, joined, never_seen, start
+from spancost.meters.aws.later import DURATION_NOT_SEEN, SIZE_NOT_SEEN, finished, never_seen, start
 
 _GROUP1: Final = "aws.rekognition.image.group1"
 _GROUP2: Final = "aws.rekognition.image.group2"
@@ -109,6 +110,6 @@ def _segments(call: Call) -> Sequence[Usage]:
     def charge(duration_ms: float, basis: str) -> Sequence[Usage]:
         kinds = len(call.facts.get(work.KIND, ()))
         assumed = "" if kinds else "segments:1"
-        return (Usage(_SEGMENTS, billed_minutes(duration_ms) * max(1, kinds), "", joined(basis, assumed)),)
+        return (Usage(_SEGMENTS, billed_minutes(duration_ms) * max(1, kinds), "", joined_basis(basis, assumed)),)
 
     return finished(call, charge)

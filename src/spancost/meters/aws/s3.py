@@ -22,6 +22,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from spancost.capture.aws import facts as aws_facts
+from spancost.charge import joined_basis
 from spancost.meters.aws.call import (
     FAILED_REQUEST,
     GB,
@@ -122,7 +123,7 @@ def _copied(call: Call, bucket: str, made: _Class, basis: str) -> Sequence[Usage
     name = text(call.facts.get(aws_facts.SOURCE_CLASS))
     source = _CLASSES.get(name) if name else _STANDARD
     if not name:
-        basis = ",".join(filter(None, (basis, _ASSUMED_SOURCE)))
+        basis = joined_basis(basis, _ASSUMED_SOURCE)
     usages = [Usage(made.tier1, 1.0, bucket, basis)]
     if source is None:
         usages.append(Usage("", resource=bucket, reason="unknown_storage_class"))

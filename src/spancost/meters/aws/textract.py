@@ -14,8 +14,9 @@ from typing import Final
 
 from spancost.capture.aws import textract as seen
 from spancost.capture.aws import work
+from spancost.charge import joined_basis
 from spancost.meters.aws.call import NO_USAGE, Call, Measure, Usage, failure, unpriced
-from spancost.meters.aws.later import DURATION_NOT_SEEN, finished, joined, never_seen, start
+from spancost.meters.aws.later import DURATION_NOT_SEEN, finished, never_seen, start
 
 ASSUMED_PAGES: Final = "pages:1"
 PARTIAL: Final = "pages:partial"
@@ -91,7 +92,7 @@ def _analyze(call: Call) -> Sequence[Usage]:
 
 def _finished(call: Call) -> Sequence[Usage]:
     def charge(pages: float, basis: str) -> Sequence[Usage]:
-        return (Usage(_ANSWERS[call.operation], pages, "", joined(basis, _partial(call))),)
+        return (Usage(_ANSWERS[call.operation], pages, "", joined_basis(basis, _partial(call))),)
 
     return finished(call, charge)
 
@@ -101,7 +102,7 @@ def _analysis_finished(call: Call) -> Sequence[Usage]:
         features = call.facts.get(work.KIND)
         if features is None:
             return unpriced(FEATURES_NOT_SEEN, quantity=pages, unit="page")
-        return _analyzed(features, pages, joined(basis, _partial(call)))
+        return _analyzed(features, pages, joined_basis(basis, _partial(call)))
 
     return finished(call, charge)
 
