@@ -18,7 +18,8 @@ from opentelemetry.trace import SpanKind
 from spancost import attribute, names
 from spancost.capture import facts as capture_facts
 from spancost.charge import SERVER, Charge, price_line
-from spancost.sinks.ledger import Ledger, LedgerReader
+from spancost.sinks.ledger.reader import LedgerReader
+from spancost.sinks.ledger.writer import Ledger
 from spancost.testing import World, priced_provider
 from spancost.window import IDLE, LATE_ENTRY, LATE_INNER, UNATTRIBUTED, Origin
 from tests.spans import (

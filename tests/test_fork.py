@@ -16,7 +16,8 @@ from opentelemetry.trace import SpanKind
 
 from spancost import names
 from spancost.capture import facts as capture_facts
-from spancost.sinks.ledger import Ledger, LedgerReader
+from spancost.sinks.ledger.reader import LedgerReader
+from spancost.sinks.ledger.writer import Ledger
 from spancost.testing import World, priced_provider
 from spancost.window import Batch, Origin
 from tests.spans import EGRESS_USD_PER_GB, GB, PUT_USD, REGION, counted_usd, put_item, server, start

@@ -203,7 +203,7 @@ def build_engine(config: Config, *, book: PriceBook | None = None, around: Surro
     def prepare(resource: Mapping[str, Any]) -> None:
         engine.meters, engine.find_machine = make_meters(config, prices, resource, llm, http, around)
         if config.ledger:
-            from spancost.sinks.ledger import Ledger
+            from spancost.sinks.ledger.writer import Ledger
 
             engine.add_sink(Ledger(config.ledger, origin_of(resource), flush_interval_seconds=config.flush_interval_s))
 

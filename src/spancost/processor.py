@@ -443,7 +443,7 @@ def _say(line: PriceLine) -> _Said:
 
 def _write_tags(values: dict[str, Any], attributes: Mapping[str, Any], tags: Tags) -> None:
     """Say on the span whose cost it is; what its own attributes say stays."""
-    said = zip((names.FEATURE, names.TENANT, names.TEAM), tags.attribution, strict=True)
+    said = zip((names.FEATURE, names.TENANT, names.TEAM), tags.attribution[:3], strict=True)
     labels = ((names.LABEL_PREFIX + name, value) for name, value in tags.labels)
     for name, value in (*said, *labels):
         if value and name not in attributes:

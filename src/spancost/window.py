@@ -42,6 +42,8 @@ class Attribution(NamedTuple):
     feature: str = ""
     tenant: str = ""
     team: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+    """Free labels, sorted by name."""
 
 
 class Origin(NamedTuple):
@@ -53,6 +55,8 @@ class Origin(NamedTuple):
     """`deployment.environment.name`"""
     cloud_account: str = ""
     """`cloud.account.id`"""
+    namespace: str = ""
+    """`k8s.namespace.name`, else `service.namespace`"""
 
 
 class ChargeKey(NamedTuple):
@@ -140,6 +144,15 @@ class KeptTrace(NamedTuple):
     total_usd: float
     end_ns: int
     nodes: tuple[KeptNode, ...]
+
+
+def lot_of(trace_id: int) -> int:
+    """Return a trace's lot, by which the random sample of kept traces is drawn: the lowest ones are kept.
+
+    The same in every service and process, so that all of them keep the same traces.
+    """
+    # Fibonacci hashing: ids that count up, as those of tests do, are spread as well as random ones.
+    return (trace_id * 0x9E3779B97F4A7C15) & 0xFFFF_FFFF_FFFF_FFFF
 
 
 class Batch(NamedTuple):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from spancost.charge import price_line
-from spancost.sinks.ledger import Ledger
+from spancost.sinks.ledger.writer import Ledger
 from spancost.window import (
     ENTRY,
     IDLE,
@@ -40,6 +40,7 @@ from tests.sinks.ledger_batches import (
     PUT_USD,
     TOKEN_USD,
     UNKNOWN_HOST,
+    at_minute,
     batch_of,
     charge,
     charged,
@@ -68,7 +69,10 @@ Cli = Callable[..., subprocess.CompletedProcess[str]]
 def ledger_file(tmp_path: Path) -> Path:
     """Write a shop with two tenants that calls a recommender, which has a nightly job and unpriced calls."""
     path = tmp_path / "spancost.sqlite"
-    shop, recommender = Ledger(path, Origin("shop", "prod")), Ledger(path, Origin("recommender", "prod"))
+    shop, recommender = (
+        Ledger(path, Origin("shop", "prod"), now=at_minute),
+        Ledger(path, Origin("recommender", "prod"), now=at_minute),
+    )
     shop.write(
         batch_of(
             charged(charge(MACHINE, 0.02, MACHINE_USD), attribution=ACME, times=40),

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from spancost.charge import price_line
-from spancost.sinks.ledger import Ledger
+from spancost.sinks.ledger.writer import Ledger
 from spancost.window import Origin
 from tests.cli.conftest import Cli
-from tests.sinks.ledger_batches import PUT, PUT_USD, batch_of, charge, charged
+from tests.sinks.ledger_batches import PUT, PUT_USD, at_minute, batch_of, charge, charged
 
 ALL_SET = {"SPANCOST_COMPUTE": "aws:m6i.large", "SPANCOST_REGION": "us-east-1"}
 
@@ -32,7 +32,7 @@ def test_it_names_hosts_and_models_without_price_and_what_to_do(cli: Cli, ledger
 
 def test_all_set_and_all_priced_is_fine(cli: Cli, tmp_path: Path) -> None:
     path = tmp_path / "priced.sqlite"
-    Ledger(path, Origin("shop")).write(batch_of(charged(charge(PUT, 1, PUT_USD))))
+    Ledger(path, Origin("shop"), now=at_minute).write(batch_of(charged(charge(PUT, 1, PUT_USD))))
     done = cli("doctor", "--ledger", str(path), **ALL_SET)
     assert done.returncode == 0, done.stdout
     assert "m6i.large in us-east-1: $0.096/h" in done.stdout
@@ -94,7 +94,7 @@ def test_with_a_ledger_the_part_about_the_shell_says_so(cli: Cli, ledger_file: P
 def test_compute_that_the_ledger_has_priced_need_not_be_set_in_this_shell(cli: Cli, tmp_path: Path) -> None:
     path = tmp_path / "priced.sqlite"
     priced = price_line("compute", "aws", "instance", unit="s", sku="m6i.xlarge", region="eu-west-1", source="x")
-    Ledger(path, Origin("shop")).write(batch_of(charged(charge(priced, 1, 0.001))))
+    Ledger(path, Origin("shop"), now=at_minute).write(batch_of(charged(charge(priced, 1, 0.001))))
     done = cli("doctor", "--ledger", str(path), "--format", "json")
     found = checks(json.loads(done.stdout))
     assert found["compute"] == ("note", "not set in this shell; priced in the ledger as m6i.xlarge eu-west-1")

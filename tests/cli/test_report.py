@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from spancost.cli._format import usd
-from spancost.sinks.ledger import Ledger, LedgerReader
+from spancost.sinks.ledger.reader import LedgerReader
+from spancost.sinks.ledger.writer import Ledger
 from spancost.window import EntryLabels, Origin
 from tests.cli.conftest import EGRESS, EGRESS_USD, Cli
 from tests.sinks.ledger_batches import (
@@ -19,6 +20,7 @@ from tests.sinks.ledger_batches import (
     PUT,
     PUT_USD,
     TOKEN_USD,
+    at_minute,
     batch_of,
     charge,
     charged,
@@ -156,7 +158,7 @@ def test_a_narrow_terminal_gets_the_sums_first_and_then_one_more_table(cli: Cli,
 
 def test_components_below_a_thousandth_share_a_column_where_space_is_short(cli: Cli, tmp_path: Path) -> None:
     path = tmp_path / "small.sqlite"
-    Ledger(path, Origin("shop")).write(
+    Ledger(path, Origin("shop"), now=at_minute).write(
         batch_of(
             charged(charge(CHAT, 10_000_000, TOKEN_USD)),
             charged(charge(PUT, 1, PUT_USD)),
@@ -206,7 +208,7 @@ def test_a_component_key_counts_charges_and_shares_the_requests(cli: Cli, ledger
 def test_rows_beyond_the_limit_are_one_row_with_their_sum(cli: Cli, tmp_path: Path) -> None:
     path = tmp_path / "many.sqlite"
     entries = [charged(charge(PUT, n + 1, PUT_USD), EntryLabels(f"/r{n:03}", "GET")) for n in range(100)]
-    Ledger(path, Origin("shop")).write(
+    Ledger(path, Origin("shop"), now=at_minute).write(
         batch_of(*entries, *(served(1, EntryLabels(f"/r{n:03}", "GET")) for n in range(100)))
     )
     done = cli("report", "--ledger", str(path), "--limit", "10")
@@ -223,7 +225,7 @@ def test_time_keys_are_in_order_of_time(cli: Cli, ledger_file: Path) -> None:
 def test_markup_in_a_route_is_printed_as_it_stands(cli: Cli, tmp_path: Path) -> None:
     path = tmp_path / "markup.sqlite"
     labels = EntryLabels("/files/[bold]{name}", "GET")
-    Ledger(path, Origin("shop")).write(batch_of(charged(charge(PUT, 1, PUT_USD), labels)))
+    Ledger(path, Origin("shop"), now=at_minute).write(batch_of(charged(charge(PUT, 1, PUT_USD), labels)))
     assert "/files/[bold]{name}" in cli("report", "--ledger", str(path)).stdout
 
 
@@ -232,7 +234,7 @@ def test_compute_without_a_rate_is_said_with_what_to_set(cli: Cli, tmp_path: Pat
 
     path = tmp_path / "unknown.sqlite"
     line = price_line("compute", "", "instance", unit="s", status="unpriced", reason="compute_rate_unknown")
-    Ledger(path, Origin("shop")).write(
+    Ledger(path, Origin("shop"), now=at_minute).write(
         batch_of(charged(charge(line, 0.5), times=3), charged(charge(line, 100), position="idle"), served(3))
     )
     done = cli("report", "--ledger", str(path))

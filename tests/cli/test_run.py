@@ -12,10 +12,11 @@ import pytest
 
 from spancost.cli.run import prepared_environment, service_name
 from spancost.errors import ConfigError
-from spancost.sinks.ledger import Ledger, LedgerReader
+from spancost.sinks.ledger.reader import LedgerReader
+from spancost.sinks.ledger.writer import Ledger
 from spancost.window import Origin
 from tests.cli.conftest import Cli
-from tests.sinks.ledger_batches import batch_of, served
+from tests.sinks.ledger_batches import at_minute, batch_of, served
 
 SHOW = "import os; print(*(f'{n}={v}' for n, v in sorted(os.environ.items()) if n[:4] in ('SPAN', 'OTEL')), sep='\\n')"
 
@@ -124,7 +125,7 @@ def test_the_ledger_is_there_from_the_start(in_empty_folder: Path) -> None:
 
 def test_what_is_in_the_ledger_already_stays(in_empty_folder: Path) -> None:
     path = in_empty_folder / "spancost.sqlite"
-    Ledger(path, Origin("shop")).write(batch_of(served(3)))
+    Ledger(path, Origin("shop"), now=at_minute).write(batch_of(served(3)))
     prepared_environment({}, ["app"])
     with LedgerReader(path) as reader:
         assert reader.totals().requests == 3

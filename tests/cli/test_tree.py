@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from spancost.cli._format import usd
-from spancost.sinks.ledger import Ledger
+from spancost.sinks.ledger.writer import Ledger
 from spancost.window import Origin
 from tests.cli.conftest import TRACE_ID, Cli
-from tests.sinks.ledger_batches import MACHINE_USD, PUT_USD, TOKEN_USD, batch_of, served
+from tests.sinks.ledger_batches import MACHINE_USD, PUT_USD, TOKEN_USD, at_minute, batch_of, served
 
 SHOP_USD = 0.02 * MACHINE_USD + 301 * PUT_USD + 1e-5 * 0.09
 CHAT_USD = 1200 * TOKEN_USD
@@ -86,6 +86,6 @@ def test_a_trace_and_the_costliest_at_once_is_wrong_usage(cli: Cli, ledger_file:
 
 def test_a_ledger_without_kept_traces_says_so_and_is_fine(cli: Cli, tmp_path: Path) -> None:
     path = tmp_path / "empty.sqlite"
-    Ledger(path, Origin("shop")).write(batch_of(served(1)))
+    Ledger(path, Origin("shop"), now=at_minute).write(batch_of(served(1)))
     done = cli("tree", "--costliest", "--ledger", str(path))
     assert (done.returncode, done.stdout) == (0, "no trace is kept in the ledger yet\n")

@@ -18,7 +18,7 @@ from spancost import names
 from spancost.charge import SERVER
 from spancost.prices.book import PriceBook
 from spancost.prices.compute import compute_rate
-from spancost.sinks.ledger import LedgerReader
+from spancost.sinks.ledger.reader import LedgerReader
 from tests.e2e import exposition
 from tests.support.otlp_receiver import OtlpReceiver
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from spancost import names
 from spancost.errors import LedgerError
-from spancost.sinks.ledger_schema import connect_to_read
+from spancost.sinks.ledger.schema import connect_to_read
 from tests.support.otlp_receiver import OtlpReceiver, ReceivedSpan
 from tests.support.processes import ReservedPort, ServerProcess
 
@@ -153,7 +153,7 @@ class Books:
     ledger: Path
 
     def rows(self, statement: str) -> list[tuple[Any, ...]]:
-        with closing(connect_to_read(str(self.ledger))) as connection:
+        with closing(connect_to_read(str(self.ledger))[0]) as connection:
             return connection.execute(statement).fetchall()
 
     def by_component(self, where: str = "position != 'idle'") -> dict[str, float]:
@@ -174,7 +174,7 @@ class Books:
 
     def served(self) -> int:
         """Server requests counted."""
-        return int(self.rows("SELECT COALESCE(SUM(count), 0) FROM requests WHERE served")[0][0])
+        return int(self.rows("SELECT COALESCE(SUM(count), 0) FROM requests_minute WHERE served")[0][0])
 
 
 def lease_members(path: Path) -> list[dict[str, Any]]:

@@ -96,3 +96,8 @@ def batch_of(*entries: tuple[ChargeKey, ChargeSum] | tuple[RequestKey, RequestSu
             assert isinstance(sums, RequestSum)
             batch.requests[key] = sums
     return batch
+
+
+def at_minute() -> float:
+    """A clock that stands a few minutes after `MINUTE`: what these batches hold is kept by the minute."""
+    return (MINUTE + 10) * 60.0

@@ -19,7 +19,10 @@ from hypothesis import strategies as st
 
 from spancost.charge import price_line
 from spancost.errors import LedgerError
-from spancost.sinks.ledger import Ledger, LedgerReader
+from spancost.sinks.ledger.query import Selection
+from spancost.sinks.ledger.reader import LedgerReader
+from spancost.sinks.ledger.retention import Retention
+from spancost.sinks.ledger.writer import Ledger
 from spancost.window import (
     ENTRY,
     IDLE,
@@ -55,6 +58,7 @@ from tests.sinks.ledger_batches import (
     PUT_USD,
     TOKEN_USD,
     UNKNOWN_HOST,
+    at_minute,
     batch_of,
     charge,
     charged,
@@ -71,7 +75,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def ledger(path: Path) -> Iterator[Ledger]:
-    ledger = Ledger(path, SHOP)
+    ledger = Ledger(path, SHOP, now=at_minute)
     yield ledger
     ledger.close()
 
@@ -95,6 +99,7 @@ def test_a_charge_comes_back_with_every_key_under_its_name(ledger: Ledger, path:
         "service": "shop",
         "environment": "prod",
         "cloud_account": "123456789012",
+        "namespace": "",
         "region": "us-east-1",
         "component": "aws",
         "provider": "aws",
@@ -108,6 +113,7 @@ def test_a_charge_comes_back_with_every_key_under_its_name(ledger: Ledger, path:
         "feature": "checkout",
         "tenant": "acme",
         "team": "web",
+        "labels": "",
         "status": "priced",
         "reason": "",
         "basis": "",
@@ -138,12 +144,12 @@ def test_an_empty_batch_does_not_create_the_file(ledger: Ledger, path: Path) -> 
 
 
 def test_the_file_states_schema_version_and_flush_interval(path: Path) -> None:
-    Ledger(path, SHOP, flush_interval_seconds=2.5).write(batch_of(served(1)))
+    Ledger(path, SHOP, now=at_minute, flush_interval_seconds=2.5).write(batch_of(served(1)))
     with LedgerReader(path) as reader:
         meta = reader.meta()
-    assert (meta["schema_version"], meta["flush_interval_seconds"]) == ("1", "2.5")
+    assert (meta["schema_version"], meta["flush_interval_seconds"]) == ("2", "2.5")
     connection = sqlite3.connect(path)
-    assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+    assert connection.execute("PRAGMA user_version").fetchone() == (2,)
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     connection.close()
 
@@ -193,9 +199,7 @@ def test_rows_split_by_component_share_the_requests_of_their_route(ledger: Ledge
 def test_since_and_until_bound_the_minutes(ledger: Ledger, path: Path) -> None:
     ledger.write(batch_of(*(charged(charge(PUT, 1, PUT_USD), minute=MINUTE + n) for n in range(5))))
     with LedgerReader(path) as reader:
-        minutes = sorted(
-            row.key[0] for row in reader.rows(["minute"], since_minute=MINUTE + 1, until_minute=MINUTE + 4)
-        )
+        minutes = sorted(row.key[0] for row in reader.rows(["minute"], Selection(MINUTE + 1, MINUTE + 4)))
         hours = {row.key[0]: row.charge_count for row in reader.rows(["hour", "day"])}
     assert minutes == ["2025-11-10T23:41Z", "2025-11-10T23:42Z", "2025-11-10T23:43Z"]
     assert hours == {"2025-11-10T23:00Z": 5}
@@ -256,7 +260,7 @@ def test_what_goes_in_comes_out_per_component_whatever_the_cap(
     expected: dict[tuple[str, str, str], list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0, 0.0])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "ledger.sqlite")
-        ledger = Ledger(path, SHOP, max_keys_per_day=cap)
+        ledger = Ledger(path, SHOP, now=at_minute, max_rows_per_day=cap)
         for charges in batches:
             ledger.write(Batch(charges, {}, []))
             for key, sums in charges.items():
@@ -276,8 +280,18 @@ def test_what_goes_in_comes_out_per_component_whatever_the_cap(
     }
 
 
-def test_beyond_the_cap_tenants_and_routes_fold_into_other_with_equal_sums(path: Path) -> None:
-    ledger = Ledger(path, SHOP, max_keys_per_day=100)
+def levels_of(path: Path, kind: str = "charges") -> dict[str, int]:
+    """Return how many rows each level of the cut with every key has."""
+    connection = sqlite3.connect(path)
+    try:
+        levels = ("minute", "hour", "day")
+        return {one: connection.execute(f"SELECT count(*) FROM {kind}_{one}").fetchone()[0] for one in levels}
+    finally:
+        connection.close()
+
+
+def test_beyond_the_cap_rows_are_kept_by_the_hour_then_by_the_day_and_at_last_as_other(path: Path) -> None:
+    ledger = Ledger(path, SHOP, now=at_minute, max_rows_per_day=100)
     for start in range(0, 1000, 250):
         ledger.write(
             batch_of(
@@ -287,48 +301,54 @@ def test_beyond_the_cap_tenants_and_routes_fold_into_other_with_equal_sums(path:
                 )
             )
         )
+    assert levels_of(path) == {"minute": 100, "hour": 100, "day": 101}
     connection = sqlite3.connect(path)
-    rows = connection.execute("SELECT count(*) FROM charges").fetchone()[0]
-    attributions = connection.execute("SELECT count(*) FROM attributions").fetchone()[0]
+    attributions = connection.execute("SELECT count(*) FROM attributions WHERE tenant <> ''").fetchone()[0]
     connection.close()
-    assert rows == 101
-    assert attributions == 101  # folded names are not stored either
+    assert attributions == 301  # folded names are not stored either
     with LedgerReader(path) as reader:
-        by_tenant = {row.key: row for row in reader.rows(["tenant", "http_route"])}
-    assert by_tenant["other", "other"].quantity == 2 * 900
-    assert sum(row.usd for row in by_tenant.values()) == pytest.approx(1000 * 2 * PUT_USD, rel=1e-9)
+        by_both = {row.key: row for row in reader.rows(["tenant", "http_route"])}
+        by_tenant = {row.key[0]: row for row in reader.rows(["tenant"])}
+    assert by_both["other", "other"].quantity == 2 * 700
+    assert by_tenant["other"].usd == pytest.approx(900 * 2 * PUT_USD, rel=1e-9)
+    for rows in (by_both, by_tenant):
+        assert sum(row.usd for row in rows.values()) == pytest.approx(1000 * 2 * PUT_USD, rel=1e-9)
 
 
 def test_beyond_the_cap_requests_fold_into_other_with_equal_counts(path: Path) -> None:
-    ledger = Ledger(path, SHOP, max_keys_per_day=10)
+    ledger = Ledger(path, SHOP, now=at_minute, max_rows_per_day=10)
     ledger.write(batch_of(*(served(3, EntryLabels(f"/r{n}", "GET")) for n in range(100))))
+    assert levels_of(path, "requests") == {"minute": 10, "hour": 10, "day": 11}
     with LedgerReader(path) as reader:
-        rows = {row.key[0]: row.requests for row in reader.rows(["http_route"])}
-    assert len(rows) == 11
-    assert rows["other"] == 3 * 90
-    assert sum(rows.values()) == 300
+        by_minute = {row.key[1]: row.requests for row in reader.rows(["day", "http_route"], Selection(MINUTE - 20))}
+        exact = {row.key[1]: row.requests for row in reader.rows(["minute", "http_route"])}
+    assert exact["other"] == 3 * 70
+    assert by_minute["other"] == 3 * 80  # the cut without attribution has hours and days
+    assert sum(exact.values()) == sum(by_minute.values()) == 300
 
 
 def test_a_known_key_keeps_its_name_after_the_cap_is_reached(path: Path) -> None:
-    ledger = Ledger(path, SHOP, max_keys_per_day=1)
+    ledger = Ledger(path, SHOP, now=at_minute, max_rows_per_day=1)
     known = charged(charge(PUT, 1, PUT_USD), attribution=ACME)
-    for entry in (known, charged(charge(PUT, 1, PUT_USD), attribution=Attribution("f", "late")), known):
+    others = [charged(charge(PUT, 1, PUT_USD), attribution=Attribution("f", f"late-{n}")) for n in range(3)]
+    for entry in (known, *others, known):
         ledger.write(batch_of(entry))
     with LedgerReader(path) as reader:
-        assert {row.key[0]: row.quantity for row in reader.rows(["tenant"])} == {"acme": 2.0, "other": 1.0}
+        found = {row.key[0]: row.quantity for row in reader.rows(["tenant", "operation"])}
+    assert found == {"acme": 2.0, "late-0": 1.0, "late-1": 1.0, "other": 1.0}
 
 
 def test_the_next_day_has_room_again(path: Path) -> None:
-    ledger = Ledger(path, SHOP, max_keys_per_day=1)
+    ledger = Ledger(path, SHOP, now=at_minute, max_rows_per_day=1)
     for minute in (MINUTE, MINUTE + 1440):
-        for tenant in ("a", "b"):
+        for tenant in ("a", "b", "c", "d"):
             ledger.write(batch_of(charged(charge(PUT, 1, PUT_USD), HOME, Attribution("", tenant), minute=minute)))
-    assert view_rows(path, "minute, tenant") == [
-        (MINUTE, "a"),
-        (MINUTE, "other"),
-        (MINUTE + 1440, "a"),
-        (MINUTE + 1440, "other"),
-    ]
+    day = MINUTE - MINUTE % 1440
+    assert sorted(view_rows(path, "minute, tenant")) == sorted(
+        (begin + later, tenant)
+        for later in (0, 1440)
+        for begin, tenant in ((MINUTE, "a"), (MINUTE - MINUTE % 60, "b"), (day, "c"), (day, "other"))
+    )
 
 
 def test_a_value_that_is_no_number_is_kept_as_unpriced_and_stops_nothing(ledger: Ledger, path: Path) -> None:
@@ -368,8 +388,12 @@ def test_a_kept_trace_comes_back_with_quantity_rate_and_source(ledger: Ledger, p
     assert (one["unit"], one["source"], one["status"]) == ("WRU", "spancost:2026-07-28", "priced")
 
 
+def costliest_only(path: Path, origin: Origin, count: int) -> Ledger:
+    return Ledger(path, origin, now=at_minute, kept_traces=count, sampled_traces=0)
+
+
 def test_only_the_costliest_traces_of_an_hour_and_service_are_kept(path: Path) -> None:
-    shop, api = Ledger(path, SHOP, kept_traces=3), Ledger(path, Origin("api"), kept_traces=3)
+    shop, api = costliest_only(path, SHOP, 3), costliest_only(path, Origin("api"), 3)
     hour = MINUTE // 60 * 60
     for number in range(1, 31):
         minute = hour + number  # spread over half an hour, so that only the last ones are recent
@@ -382,7 +406,7 @@ def test_only_the_costliest_traces_of_an_hour_and_service_are_kept(path: Path) -
 
 
 def test_a_cheap_part_of_another_services_costly_trace_is_kept(path: Path) -> None:
-    shop, api = Ledger(path, SHOP, kept_traces=2), Ledger(path, Origin("api"), kept_traces=2)
+    shop, api = costliest_only(path, SHOP, 2), costliest_only(path, Origin("api"), 2)
     hour = MINUTE // 60 * 60
     api.write(Batch({}, {}, [kept(7, 1e-9, hour, span_id=70, parent=1), kept(50, 1.0, hour), kept(51, 1.0, hour)]))
     shop.write(Batch({}, {}, [kept(7, 5.0, hour)]))
@@ -406,12 +430,13 @@ def test_a_huge_trace_keeps_its_costliest_spans_and_says_how_many_are_left_out(l
 
 _WORKER = """
 import sys
-from spancost.sinks.ledger import Ledger
+from spancost.sinks.ledger.retention import Retention
+from spancost.sinks.ledger.writer import Ledger
 from spancost.window import Attribution, Batch, ChargeKey, ChargeSum, EntryLabels, Origin, RequestKey, RequestSum
 from spancost.charge import price_line
 path, worker, rounds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 line = price_line("aws", "aws", "sqs.SendMessage", unit="request", source="test")
-ledger = Ledger(path, Origin("shop"), kept_traces=2)
+ledger = Ledger(path, Origin("shop"), now=lambda: 29380300 * 60.0, kept_traces=2)
 written = 0
 while written != rounds:
     charges = {
@@ -453,7 +478,7 @@ def test_kill_9_while_writing_leaves_a_whole_file_with_whole_batches(path: Path)
         count = reader.totals().charge_count
     assert count % 40 == 0
     assert printed <= count // 40 <= printed + 1
-    Ledger(path, SHOP).write(batch_of(charged(charge(PUT, 1, PUT_USD))))
+    Ledger(path, SHOP, now=at_minute).write(batch_of(charged(charge(PUT, 1, PUT_USD))))
     connection = sqlite3.connect(path)
     assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     connection.close()
@@ -487,12 +512,12 @@ def test_a_forked_child_goes_on_with_its_own_connection(ledger: Ledger, path: Pa
 def test_a_failed_write_writes_nothing_and_the_same_batch_can_be_given_again(ledger: Ledger, path: Path) -> None:
     ledger.write(batch_of(served(1)))
     other = sqlite3.connect(path, isolation_level=None)
-    other.execute("ALTER TABLE requests RENAME TO gone")  # charges are written, then requests fail
+    other.execute("ALTER TABLE requests_minute RENAME TO gone")  # charges are written, then requests fail
     batch = batch_of(charged(charge(PUT, 1, PUT_USD), attribution=ACME), served(1))
     with pytest.raises(LedgerError, match="cannot write"):
         ledger.write(batch)
-    assert other.execute("SELECT count(*) FROM charges").fetchone() == (0,)
-    other.execute("ALTER TABLE gone RENAME TO requests")
+    assert other.execute("SELECT count(*) FROM charges_minute").fetchone() == (0,)
+    other.execute("ALTER TABLE gone RENAME TO requests_minute")
     other.close()
     ledger.write(batch)
     with LedgerReader(path) as reader:
@@ -503,7 +528,7 @@ def test_a_failed_write_writes_nothing_and_the_same_batch_can_be_given_again(led
 
 def test_a_locked_file_is_an_error_that_says_so(ledger: Ledger, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ledger.write(batch_of(served(1)))
-    monkeypatch.setattr("spancost.sinks.ledger_schema.BUSY_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr("spancost.sinks.ledger.schema.BUSY_TIMEOUT_SECONDS", 0.05)
     holder = sqlite3.connect(path, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     with pytest.raises(LedgerError, match=r"locked.*another process has held it"):
@@ -536,7 +561,7 @@ def test_a_disk_that_takes_no_more_bytes_is_an_error_and_the_batch_can_be_given_
 
 def test_a_missing_folder_is_an_error_that_says_so(tmp_path: Path) -> None:
     with pytest.raises(LedgerError, match="folder is missing or not writable"):
-        Ledger(tmp_path / "none" / "ledger.sqlite", SHOP).write(batch_of(served(1)))
+        Ledger(tmp_path / "none" / "ledger.sqlite", SHOP, now=at_minute).write(batch_of(served(1)))
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")
@@ -557,7 +582,7 @@ def test_a_read_only_folder_refuses_writes_and_allows_reads(ledger: Ledger, path
 def test_a_file_that_is_no_database_is_refused_and_left_alone(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(LedgerError, match="not an SQLite database"):
-        Ledger(path, SHOP).write(batch_of(served(1)))
+        Ledger(path, SHOP, now=at_minute).write(batch_of(served(1)))
     with pytest.raises(LedgerError, match="not an SQLite database"):
         LedgerReader(path)
     assert path.read_bytes() == content
@@ -579,7 +604,7 @@ def test_a_database_of_somebody_else_is_refused_and_left_alone(path: Path) -> No
     connection.close()
     content = path.read_bytes()
     with pytest.raises(LedgerError, match="not a ledger of spancost"):
-        Ledger(path, SHOP).write(batch_of(served(1)))
+        Ledger(path, SHOP, now=at_minute).write(batch_of(served(1)))
     with pytest.raises(LedgerError, match="not a ledger of spancost"):
         LedgerReader(path)
     assert path.read_bytes() == content
@@ -588,9 +613,9 @@ def test_a_database_of_somebody_else_is_refused_and_left_alone(path: Path) -> No
 def test_a_newer_schema_is_refused_with_what_to_do(ledger: Ledger, path: Path) -> None:
     ledger.write(batch_of(served(1)))
     connection = sqlite3.connect(path, isolation_level=None)
-    connection.execute("PRAGMA user_version = 2")
+    connection.execute("PRAGMA user_version = 3")
     connection.close()
-    with pytest.raises(LedgerError, match=r"schema version 2 is newer than 1.*update spancost"):
+    with pytest.raises(LedgerError, match=r"schema version 3 is newer than 2.*update spancost"):
         ledger.write(batch_of(served(1)))
     with pytest.raises(LedgerError, match="update spancost"):
         LedgerReader(path)
@@ -611,7 +636,8 @@ def test_a_ledger_deleted_while_the_application_runs_is_begun_anew(ledger: Ledge
 
 def test_rows_older_than_the_kept_days_are_deleted_and_other_processes_notice(path: Path) -> None:
     now = int(time.time()) // 60
-    writer, other = Ledger(path, SHOP, keep_days=10), Ledger(path, SHOP, keep_days=9)
+    writer = Ledger(path, SHOP, retention=Retention(days_for=31 * 1440))
+    other = Ledger(path, SHOP, retention=Retention(days_for=9 * 1440))
     old = charged(charge(PUT, 1, PUT_USD), attribution=ACME, minute=now - 30 * 1440)
     new = charged(charge(PUT, 1, PUT_USD), attribution=ACME, minute=now)
     writer.write(batch_of(old))
@@ -622,7 +648,7 @@ def test_rows_older_than_the_kept_days_are_deleted_and_other_processes_notice(pa
 
 
 def test_a_hundred_thousand_rows_stay_small(path: Path) -> None:
-    ledger = Ledger(path, SHOP)
+    ledger = Ledger(path, SHOP, now=at_minute)
     lines = [price_line("aws", "aws", f"s3.Operation{n}", unit="request", source="test") for n in range(20)]
     for minute in range(50):
         charges = {
@@ -639,7 +665,7 @@ def test_request_sums_carry_the_outcome(ledger: Ledger, path: Path) -> None:
     sums.count, sums.total_usd = 2, 0.5
     ledger.write(Batch({}, {RequestKey(MINUTE, CART, NOBODY, "error", served=False): sums}, []))
     connection = sqlite3.connect(path)
-    assert connection.execute("SELECT outcome, served, count, total_usd FROM requests").fetchall() == [
+    assert connection.execute("SELECT outcome, served, count, total_usd FROM requests_minute").fetchall() == [
         ("error", 0, 2, 0.5)
     ]
     connection.close()

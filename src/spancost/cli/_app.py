@@ -13,7 +13,7 @@ from spancost.cli.prices import prices
 from spancost.cli.report import report
 from spancost.cli.run import run
 from spancost.cli.tree import tree
-from spancost.sinks.ledger_schema import spancost_version
+from spancost.sinks.ledger.schema import spancost_version
 
 app = typer.Typer(
     help="What does each request cost, and who made us spend it? Prices every OpenTelemetry span.",

@@ -16,7 +16,7 @@ from spancost.cli import EXIT_USAGE
 from spancost.config import load_config
 from spancost.config.values import parse_seconds
 from spancost.errors import ConfigError, LedgerError
-from spancost.sinks.ledger_reader import LedgerReader
+from spancost.sinks.ledger.reader import LedgerReader
 
 DEFAULT_LEDGER: Final = "spancost.sqlite"
 

@@ -33,8 +33,9 @@ from spancost.detect import (
     priced,
 )
 from spancost.errors import LedgerError, SpancostError
-from spancost.sinks.ledger_reader import LedgerReader, UnpricedRow
-from spancost.sinks.ledger_schema import spancost_version
+from spancost.sinks.ledger.reader import LedgerReader
+from spancost.sinks.ledger.rows import UnpricedRow
+from spancost.sinks.ledger.schema import spancost_version
 
 OK: Final = "ok"
 NOTE: Final = "note"

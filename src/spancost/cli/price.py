@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from spancost.offline.reading import Problems
     from spancost.offline.rollup import Rollup
     from spancost.prices.book import PriceBook
-    from spancost.sinks.ledger_reader import LedgerRow
+    from spancost.sinks.ledger.rows import LedgerRow
 
 _LIMIT: Final = re.compile(r"(\d+(?:\.\d*)?(?:e-?\d+)?)\s*usd\s*(/\s*request)?", re.IGNORECASE)
 _COSTS: Final = ("effective", "list")

@@ -17,16 +17,10 @@ from spancost.cli._format import UNKNOWN, Column, console, fits, number, print_j
 from spancost.cli._ledger import Format, LedgerOption, SinceOption, fail, open_ledger, since_minute
 from spancost.errors import suggest
 from spancost.prices.currency import Currency
-from spancost.sinks.ledger_reader import (
-    LEDGER_KEYS,
-    EstimatedRow,
-    IdleRow,
-    LedgerReader,
-    LedgerRow,
-    Totals,
-    UnpricedRow,
-)
-from spancost.sinks.ledger_schema import LINE_COLUMNS
+from spancost.sinks.ledger.query import LEDGER_KEYS, Selection
+from spancost.sinks.ledger.reader import LedgerReader
+from spancost.sinks.ledger.rows import EstimatedRow, IdleRow, LedgerRow, Totals, UnpricedRow
+from spancost.sinks.ledger.schema import LINE_COLUMNS
 
 NOTHING: Final = "(none)"
 IDLE_KEY: Final = "(idle)"
@@ -83,9 +77,9 @@ def report(
 
     Example: spancost report --by service,http_route --since 1h
     """
-    first_minute = since_minute(since)
+    selection = Selection(since_minute(since))
     with open_ledger(ledger) as reader:
-        answer = _ask(reader, by, since, first_minute)
+        answer = _ask(reader, by, since, selection)
         every = reader.meta().get("flush_interval_seconds", "5")
     if output is Format.JSON:
         print_json(_document(answer))
@@ -97,9 +91,9 @@ def report(
         _print_report(answer, limit, wide=wide)
 
 
-def _ask(reader: LedgerReader, by: str | None, since: str | None, first_minute: int | None) -> _Answer:
+def _ask(reader: LedgerReader, by: str | None, since: str | None, selection: Selection) -> _Answer:
     if by is None:
-        services = reader.rows(["service"], since_minute=first_minute)
+        services = reader.rows(["service"], selection)
         keys = ["service", "entrypoint"] if len(services) > 1 else ["entrypoint"]
     else:
         named = (key.strip() for key in by.split(","))
@@ -109,17 +103,17 @@ def _ask(reader: LedgerReader, by: str | None, since: str | None, first_minute: 
         for key in keys:
             if key not in LEDGER_KEYS:
                 fail(f"--by: {key!r} is not a key: {suggest(key, LEDGER_KEYS, limit=len(LEDGER_KEYS))}")
-    rows = reader.rows(keys, since_minute=first_minute)
+    rows = reader.rows(keys, selection)
     if keys[0] in _TIME_KEYS:
         rows.sort(key=lambda row: row.key[0])  # stable: within a time still the costliest first
     return _Answer(
         keys,
         since,
         rows,
-        reader.totals(since_minute=first_minute),
-        reader.idle(since_minute=first_minute),
-        reader.unpriced(since_minute=first_minute),
-        reader.estimated(since_minute=first_minute),
+        reader.totals(selection),
+        reader.idle(selection),
+        reader.unpriced(selection),
+        reader.estimated(selection),
     )
 
 

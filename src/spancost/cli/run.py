@@ -18,7 +18,7 @@ from spancost.cli import EXIT_NOT_FOUND, EXIT_USAGE
 from spancost.cli._ledger import DEFAULT_LEDGER, fail
 from spancost.config import ASSUMED_COMPUTE, ASSUMED_REGION, load_config
 from spancost.errors import ConfigError, LedgerError, MissingExtraError
-from spancost.sinks.ledger import Ledger
+from spancost.sinks.ledger.writer import Ledger
 from spancost.window import Origin
 
 _INSTRUMENT: Final = "opentelemetry-instrument"

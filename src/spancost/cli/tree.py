@@ -15,7 +15,8 @@ from spancost import names
 from spancost.cli import EXIT_FINE
 from spancost.cli._format import UNKNOWN, clock, console, number, print_json, rate, show, usd
 from spancost.cli._ledger import LedgerOption, SinceOption, TreeFormat, fail, open_ledger, since_minute
-from spancost.sinks.ledger_reader import StoredNode, StoredTrace
+from spancost.sinks.ledger.query import Selection
+from spancost.sinks.ledger.rows import StoredNode, StoredTrace
 
 NO_SERVICE: Final = "(no service)"
 _HANGING: Final = 4
@@ -53,7 +54,7 @@ def tree(
         fail("tree: name one TRACE_ID, or ask for --costliest")
     with open_ledger(ledger) as reader:
         if trace_id is None:
-            found = reader.costliest(1, since_minute=since_minute(since))
+            found = reader.costliest(1, Selection(since_minute(since)))
             if not found:
                 typer.echo("no trace is kept in the ledger yet", err=output is TreeFormat.JSON)
                 raise typer.Exit(EXIT_FINE)

@@ -57,7 +57,8 @@ class Attributions:
         if number is not None:
             return number
         if len(self._numbers) >= MAX_LABELS:
-            attribution = Attribution(*(names.OTHER if value else "" for value in attribution))
+            feature, tenant, team = (names.OTHER if value else "" for value in attribution[:3])
+            attribution = Attribution(feature, tenant, team)
             if attribution in self._numbers:
                 return self._numbers[attribution]
         number = self._numbers[attribution] = len(self.values)

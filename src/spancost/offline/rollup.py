@@ -14,8 +14,8 @@ from spancost.offline.calls import settle
 from spancost.offline.charges import FALLEN
 from spancost.offline.pricing import Pricing
 from spancost.offline.table import KIND_BITS, REPEATED
-from spancost.sinks.ledger_reader import EstimatedRow, LedgerRow, UnpricedRow
-from spancost.sinks.ledger_schema import LINE_COLUMNS
+from spancost.sinks.ledger.rows import EstimatedRow, LedgerRow, UnpricedRow
+from spancost.sinks.ledger.schema import LINE_COLUMNS
 from spancost.window import ENTRY, INNER, Attribution, EntryLabels, Origin
 
 _TIME_SECONDS: Final = {"minute": 60, "hour": 3600, "day": 86_400}

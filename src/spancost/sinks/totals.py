@@ -284,7 +284,7 @@ class MetricTotals:
         self.cost.at(_cost_labels(line, key), now).value += sums.usd
         whose = key.attribution
         attribution = tuple(
-            value if name in self._kept else "" for name, value in zip(names.ATTRIBUTION_LABELS, whose, strict=True)
+            value if name in self._kept else "" for name, value in zip(names.ATTRIBUTION_LABELS, whose[:3], strict=True)
         )
         self.attributed.at((*attribution, component), now).value += sums.usd
         if key.position in (LATE_ENTRY, LATE_INNER):

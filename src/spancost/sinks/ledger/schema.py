@@ -1,26 +1,38 @@
 """The SQLite file behind the ledger: its tables, its version, and how it is opened.
 
-A star: four dimension tables hold each distinct text once, and a row of `charges` is six small
-integers and four numbers, about 50 bytes. The view `ledger_rows` joins everything under the names by
-which people ask. Amounts are USD; `minute` is Unix seconds // 60, UTC.
+A star: dimension tables hold each distinct text once, and a row of money is seven small integers and four numbers,
+some 40 bytes. Amounts are USD; times are Unix seconds // 60, UTC.
+
+Money is kept in *cuts*, each at its own levels of time (decision 0010). The cut `charges` has everything by which money
+can be split. The two others answer the questions about long periods without reading all of it: `by_entry` leaves
+attribution out, `by_owner` leaves out what was called and where. Every write adds the same money to each cut, so each
+of them has all of it. Requests have the same three cuts. A row lives in one level of its cut only: retention moves it
+from minutes to hours and from hours to days.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from spancost.errors import LedgerError
 from spancost.window import POSITIONS
 
-SCHEMA_VERSION: Final = 1
-"""Written to `PRAGMA user_version`. A file with a higher one is refused."""
+SCHEMA_VERSION: Final = 2
+"""Written to `PRAGMA user_version`. A file with a higher one is refused, one with a lower one is brought up to it."""
 APPLICATION_ID: Final = 0x53504E43
 """`SPNC`: written to `PRAGMA application_id`, so that other SQLite files are not taken for a ledger."""
 BUSY_TIMEOUT_SECONDS: Final = 5.0
 """How long a writer or reader waits for another process before it gives up."""
+
+MINUTE: Final = 1
+HOUR: Final = 60
+DAY: Final = 1_440
+LEVEL_NAMES: Final = {MINUTE: "minute", HOUR: "hour", DAY: "day"}
+"""Minutes that a row stands for -> the last word of its table's name."""
 
 LINE_COLUMNS: Final = (
     "component",
@@ -37,8 +49,9 @@ LINE_COLUMNS: Final = (
     "source",
 )
 LABEL_COLUMNS: Final = ("http_route", "http_request_method", "entrypoint")
-ATTRIBUTION_COLUMNS: Final = ("feature", "tenant", "team")
-ORIGIN_COLUMNS: Final = ("service", "environment", "cloud_account")
+ATTRIBUTION_COLUMNS: Final = ("feature", "tenant", "team", "labels")
+"""`labels` is a JSON object of the free labels; empty without any."""
+ORIGIN_COLUMNS: Final = ("service", "environment", "cloud_account", "namespace")
 DIMENSIONS: Final = {
     "lines": LINE_COLUMNS,
     "labels": LABEL_COLUMNS,
@@ -47,10 +60,63 @@ DIMENSIONS: Final = {
 }
 POSITION_IDS: Final = {position: number for number, position in enumerate(POSITIONS)}
 
+CHARGE_KEY: Final = ("time", "origin_id", "line_id", "labels_id", "attribution_id", "position")
+CHARGE_VALUES: Final = ("quantity", "usd", "list_usd", "count")
+"""`list_usd` is NULL where it equals `usd`, which is nearly everywhere: a sixth of the file."""
+REQUEST_KEY: Final = ("time", "origin_id", "labels_id", "attribution_id", "outcome", "served")
+REQUEST_VALUES: Final = ("count", "total_usd")
 
-def _dimension_table(table: str, columns: tuple[str, ...]) -> str:
+
+class Cut(NamedTuple):
+    """The same money, split by some of the keys."""
+
+    name: str
+    levels: tuple[int, ...]
+    """Minutes that a row stands for, finest first."""
+
+    def table(self, kind: str, level: int) -> str:
+        """Return the table of `charges` or `requests` at a level."""
+        return f"{kind}{self.name}_{LEVEL_NAMES[level]}"
+
+
+DETAIL: Final = Cut("", (MINUTE, HOUR, DAY))
+"""Everything."""
+BY_ENTRY: Final = Cut("_by_entry", (HOUR, DAY))
+"""Without attribution."""
+BY_OWNER: Final = Cut("_by_owner", (DAY,))
+"""Attribution by component, status and position; requests by attribution."""
+CUTS: Final = (DETAIL, BY_ENTRY, BY_OWNER)
+OWNER_LINE_COLUMNS: Final = ("component", "status")
+"""Columns of a line that `BY_OWNER` keeps."""
+CHARGES: Final = "charges"
+REQUESTS: Final = "requests"
+
+
+def money_tables() -> Iterator[tuple[str, str, int]]:
+    """Yield (table, kind, level) of every table that holds money or requests."""
+    for kind in (CHARGES, REQUESTS):
+        for cut in CUTS:
+            for level in cut.levels:
+                yield cut.table(kind, level), kind, level
+
+
+def dimension_table(table: str, columns: tuple[str, ...]) -> str:
+    """Return the statement that makes a dimension table."""
     texts = ", ".join(f"{column} TEXT NOT NULL" for column in columns)
     return f"CREATE TABLE {table} (id INTEGER PRIMARY KEY, {texts}, UNIQUE ({', '.join(columns)}))"
+
+
+def _money_table(table: str, kind: str) -> str:
+    if kind == CHARGES:
+        keys, values = CHARGE_KEY, CHARGE_VALUES
+    else:
+        keys, values = REQUEST_KEY, REQUEST_VALUES
+    types = {"outcome": "TEXT", "count": "INTEGER"} | dict.fromkeys(CHARGE_VALUES[:3], "REAL") | {"total_usd": "REAL"}
+    columns = ", ".join(
+        f"{column} {types.get(column, 'INTEGER')}{'' if column == 'list_usd' else ' NOT NULL'}"
+        for column in (*keys, *values)
+    )
+    return f"CREATE TABLE {table} ({columns}, PRIMARY KEY ({', '.join(keys)})) WITHOUT ROWID"
 
 
 def _position_name() -> str:
@@ -58,34 +124,9 @@ def _position_name() -> str:
     return f"CASE c.position {cases} END"
 
 
-_SCHEMA: Final = (
-    "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
-    *(_dimension_table(table, columns) for table, columns in DIMENSIONS.items()),
-    """CREATE TABLE charges (
-        minute INTEGER NOT NULL,
-        origin_id INTEGER NOT NULL,
-        line_id INTEGER NOT NULL,
-        labels_id INTEGER NOT NULL,
-        attribution_id INTEGER NOT NULL,
-        position INTEGER NOT NULL,
-        quantity REAL NOT NULL,
-        list_usd REAL NOT NULL,
-        usd REAL NOT NULL,
-        count INTEGER NOT NULL,
-        PRIMARY KEY (minute, origin_id, line_id, labels_id, attribution_id, position)
-    ) WITHOUT ROWID""",
-    """CREATE TABLE requests (
-        minute INTEGER NOT NULL,
-        origin_id INTEGER NOT NULL,
-        labels_id INTEGER NOT NULL,
-        attribution_id INTEGER NOT NULL,
-        outcome TEXT NOT NULL,
-        served INTEGER NOT NULL,
-        count INTEGER NOT NULL,
-        total_usd REAL NOT NULL,
-        PRIMARY KEY (minute, origin_id, labels_id, attribution_id, outcome, served)
-    ) WITHOUT ROWID""",
-    """CREATE TABLE traces (
+POSITION_NAME: Final = _position_name()
+_EVERY_CHARGE: Final = " UNION ALL ".join(f"SELECT * FROM {DETAIL.table(CHARGES, level)}" for level in DETAIL.levels)
+TRACES_TABLE: Final = """CREATE TABLE traces (
         id INTEGER PRIMARY KEY,
         hour INTEGER NOT NULL,
         minute INTEGER NOT NULL,
@@ -94,21 +135,35 @@ _SCHEMA: Final = (
         attribution_id INTEGER NOT NULL,
         trace_id TEXT NOT NULL,
         total_usd REAL NOT NULL,
+        sampled INTEGER NOT NULL,
         nodes TEXT NOT NULL
-    )""",
+    )"""
+TABLES: Final = (
+    *(_money_table(table, kind) for table, kind, _ in money_tables()),
+    "CREATE TABLE row_counts (day INTEGER NOT NULL, table_name TEXT NOT NULL, row_count INTEGER NOT NULL, "
+    "PRIMARY KEY (day, table_name)) WITHOUT ROWID",
+)
+INDEXES: Final = (
     "CREATE INDEX traces_by_cost ON traces (hour, origin_id, total_usd)",
     "CREATE INDEX traces_by_id ON traces (trace_id)",
-    "CREATE TABLE days (day INTEGER PRIMARY KEY, row_count INTEGER NOT NULL)",
-    f"""CREATE VIEW ledger_rows AS SELECT
-        c.minute AS minute, o.service AS service, o.environment AS environment, o.cloud_account AS cloud_account,
-        l.region AS region, l.component AS component, l.provider AS provider, l.operation AS operation,
-        l.model AS model, l.sku AS sku, l.resource AS resource, b.http_route AS http_route,
+)
+VIEW: Final = f"""CREATE VIEW ledger_rows AS SELECT
+        c.time AS minute, o.service AS service, o.environment AS environment, o.cloud_account AS cloud_account,
+        o.namespace AS namespace, l.region AS region, l.component AS component, l.provider AS provider,
+        l.operation AS operation, l.model AS model, l.sku AS sku, l.resource AS resource, b.http_route AS http_route,
         b.http_request_method AS http_request_method, b.entrypoint AS entrypoint, a.feature AS feature,
-        a.tenant AS tenant, a.team AS team, l.status AS status, l.reason AS reason, l.basis AS basis,
-        l.source AS source, l.unit AS unit, {_position_name()} AS position, c.quantity AS quantity,
-        c.list_usd AS list_usd, c.usd AS usd, c.count AS count
-    FROM charges c JOIN lines l ON l.id = c.line_id JOIN labels b ON b.id = c.labels_id
-        JOIN attributions a ON a.id = c.attribution_id JOIN origins o ON o.id = c.origin_id""",
+        a.tenant AS tenant, a.team AS team, a.labels AS labels, l.status AS status, l.reason AS reason,
+        l.basis AS basis, l.source AS source, l.unit AS unit, {POSITION_NAME} AS position, c.quantity AS quantity,
+        coalesce(c.list_usd, c.usd) AS list_usd, c.usd AS usd, c.count AS count
+    FROM ({_EVERY_CHARGE}) c JOIN lines l ON l.id = c.line_id JOIN labels b ON b.id = c.labels_id
+        JOIN attributions a ON a.id = c.attribution_id JOIN origins o ON o.id = c.origin_id"""
+_SCHEMA: Final = (
+    "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+    *(dimension_table(table, columns) for table, columns in DIMENSIONS.items()),
+    TRACES_TABLE,
+    *TABLES,
+    *INDEXES,
+    VIEW,
 )
 
 
@@ -137,8 +192,8 @@ def ledger_error(path: str, doing: str, error: Exception) -> LedgerError:
     return LedgerError(f"ledger {path}: cannot {doing}: {text}" + (f" ({hint})" if hint else ""))
 
 
-def check_file(connection: sqlite3.Connection, path: str) -> bool:
-    """Say whether the open file already is a ledger; False for an empty one.
+def version_of(connection: sqlite3.Connection, path: str) -> int:
+    """Return the schema version of the open file; 0 for an empty one.
 
     Raises:
 
@@ -152,11 +207,11 @@ def check_file(connection: sqlite3.Connection, path: str) -> bool:
             "update spancost, or name another file"
         )
     if application_id == APPLICATION_ID:
-        return True
+        return version
     tables = int(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
     if tables or version or application_id:
         raise LedgerError(f"ledger {path}: is an SQLite file, but not a ledger of spancost: name another file")
-    return False
+    return 0
 
 
 def create_schema(connection: sqlite3.Connection, meta: dict[str, str]) -> None:
@@ -172,7 +227,7 @@ def connect_to_write(path: str) -> sqlite3.Connection:
     """Open the file in WAL mode with explicit transactions. The caller closes it."""
     connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None)
     try:
-        if not check_file(connection, path):
+        if not version_of(connection, path):
             connection.execute("PRAGMA journal_mode = WAL")
         # NORMAL: a killed process loses nothing that was committed; only a power cut may lose the newest
         # transactions, and never damages the file.
@@ -183,8 +238,12 @@ def connect_to_write(path: str) -> sqlite3.Connection:
     return connection
 
 
-def connect_to_read(path: str) -> sqlite3.Connection:
+def connect_to_read(path: str) -> tuple[sqlite3.Connection, int]:
     """Open the file read-only; it may be written at the same time. The caller closes it.
+
+    Returns:
+
+        The connection, and the schema version of the file.
 
     Raises:
 
@@ -196,24 +255,24 @@ def connect_to_read(path: str) -> sqlite3.Connection:
     try:
         try:
             connection = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None)
-            is_ledger = _check_and_close_on_error(connection, path)
+            version = _version_or_close(connection, path)
         except sqlite3.OperationalError:
             # A WAL file needs a small shared file beside it. On read-only media without one nobody can be writing.
             if os.access(os.path.dirname(os.path.abspath(path)), os.W_OK) or os.path.exists(f"{path}-wal"):
                 raise
             connection = sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None)
-            is_ledger = _check_and_close_on_error(connection, path)
+            version = _version_or_close(connection, path)
     except (sqlite3.Error, OSError) as error:
         raise ledger_error(path, "open it", error) from error
-    if not is_ledger:
+    if not version:
         connection.close()
         raise LedgerError(f"ledger {path}: nothing has been written to it yet")
-    return connection
+    return connection, version
 
 
-def _check_and_close_on_error(connection: sqlite3.Connection, path: str) -> bool:
+def _version_or_close(connection: sqlite3.Connection, path: str) -> int:
     try:
-        return check_file(connection, path)
+        return version_of(connection, path)
     except BaseException:
         connection.close()
         raise

@@ -1,0 +1,354 @@
+"""Ask the ledger: sums by any of its keys, what is not priced, idle compute, and kept traces.
+
+Read-only, while applications go on writing. Sums over rows exclude idle compute, which belongs to no request; `idle`
+returns it.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from functools import cached_property
+from types import TracebackType
+from typing import Any, Final
+
+from spancost import names
+from spancost.focus import cloud_service
+from spancost.sinks.ledger import traces
+from spancost.sinks.ledger.migrations import show_as_present
+from spancost.sinks.ledger.query import (
+    EVERYTHING,
+    LEDGER_KEYS,
+    UTC_NAME,
+    Question,
+    Selection,
+    Statement,
+    canonical_key,
+    checked,
+    is_request_key,
+)
+from spancost.sinks.ledger.rows import (
+    EstimatedRow,
+    IdleRow,
+    LedgerRow,
+    StoredTrace,
+    Totals,
+    TraceSummary,
+    UnpricedRow,
+)
+from spancost.sinks.ledger.schema import (
+    CHARGES,
+    DAY,
+    DETAIL,
+    HOUR,
+    LEVEL_NAMES,
+    MINUTE,
+    POSITION_IDS,
+    REQUESTS,
+    SCHEMA_VERSION,
+    Cut,
+    connect_to_read,
+    ledger_error,
+    money_tables,
+)
+from spancost.window import ENTRY, IDLE, LATE_ENTRY, LATE_INNER, UNATTRIBUTED
+
+__all__ = ["LEDGER_KEYS", "LedgerReader"]
+
+_LIST: Final = "coalesce(c.list_usd, c.usd)"
+_IS_IDLE: Final = f"c.position = {POSITION_IDS[IDLE]}"
+_IS_BUSY: Final = f"c.position <> {POSITION_IDS[IDLE]}"
+_IS_DIRECT: Final = f"c.position IN ({POSITION_IDS[ENTRY]}, {POSITION_IDS[LATE_ENTRY]})"
+_IS_LATE: Final = f"c.position IN ({POSITION_IDS[LATE_ENTRY]}, {POSITION_IDS[LATE_INNER]})"
+_IS_UNATTRIBUTED: Final = f"c.position = {POSITION_IDS[UNATTRIBUTED]}"
+_IS_UNPRICED: Final = f"l.status = '{names.UNPRICED}'"
+_LEVEL_OF_KEY: Final = {"minute": MINUTE, "hour": HOUR, "day": DAY, "month": DAY}
+
+
+class LedgerReader:
+    """Reads a ledger file; a context manager.
+
+    All answers to one selection agree: where the file keeps hours or days, the ends of a period are moved back to
+    where such a row begins (`bounds`).
+
+    Raises:
+
+        LedgerError: No such file, not a ledger, written by a newer spancost, or damaged.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = os.fspath(path)
+        self._connection, self.schema_version = connect_to_read(self.path)
+        if self.schema_version < SCHEMA_VERSION:
+            try:
+                show_as_present(self._connection, self.schema_version)
+            except sqlite3.Error as error:
+                self._connection.close()
+                raise ledger_error(self.path, "read it", error) from error
+
+    def __enter__(self) -> LedgerReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def meta(self) -> dict[str, str]:
+        """Return what the file says of itself: schema and spancost version, flush interval in seconds."""
+        return {str(key): str(value) for key, value in self._all("SELECT key, value FROM meta")}
+
+    # --- money ----------------------------------------------------------------------------------
+
+    def rows(self, by: Sequence[str], selection: Selection = EVERYTHING) -> list[LedgerRow]:
+        """Return sums per combination of the keys `by`, costliest first, without idle compute.
+
+        Args:
+
+            by: Names out of `LEDGER_KEYS`, or `label.<name>` for a free label.
+
+            selection: Which part of the ledger.
+
+        Raises:
+
+            LedgerError: A key is unknown, or the file cannot be read.
+        """
+        question = self._question(by, selection)
+        usd = _LIST if selection.at_list_price else "c.usd"
+        components = ", ".join(
+            f"sum(CASE WHEN l.component = '{name}' THEN {usd} ELSE 0.0 END), "
+            f"sum(CASE WHEN l.component = '{name}' AND {_IS_UNPRICED} THEN c.count ELSE 0 END)"
+            for name in names.COMPONENTS
+        )
+        sums = (
+            f"sum(c.count), sum(c.quantity), sum(CASE WHEN {_IS_DIRECT} THEN {usd} ELSE 0.0 END), "
+            f"sum({usd}), sum({_LIST}), {components}"
+        )
+        found = self._ask(question, CHARGES, question.cut(), sums, [_IS_BUSY])
+        requests = self._requests([key for key in question.by if is_request_key(key)], selection)
+        width = len(by)
+        rows: list[LedgerRow] = []
+        for row in found:
+            if row[width] is None:  # the one row of an aggregate over nothing
+                continue
+            key = tuple(str(value) for value in row[:width])
+            amounts = row[width + 5 :]
+            own = tuple(value for name, value in zip(question.by, key, strict=True) if is_request_key(name))
+            rows.append(
+                LedgerRow(
+                    key,
+                    requests.get(own, 0),
+                    *row[width : width + 5],
+                    component_usd=dict(zip(names.COMPONENTS, amounts[::2], strict=True)),
+                    unpriced={name: n for name, n in zip(names.COMPONENTS, amounts[1::2], strict=True) if n},
+                )
+            )
+        if all(map(is_request_key, question.by)) and all(is_request_key(one.key) for one in selection.where):
+            seen = {row.key for row in rows}
+            nothing: dict[str, float] = dict.fromkeys(names.COMPONENTS, 0.0)
+            rows.extend(
+                LedgerRow(key, count, 0, 0.0, 0.0, 0.0, 0.0, nothing, {})
+                for key, count in requests.items()
+                if key not in seen
+            )
+        return sorted(rows, key=lambda row: (-row.usd, -row.requests, row.key))
+
+    def totals(self, selection: Selection = EVERYTHING) -> Totals:
+        """Return the sums of everything selected."""
+        question = self._question((), selection)
+        cut = question.cut()
+        usd = _LIST if selection.at_list_price else "c.usd"
+        row = self._ask(
+            question,
+            CHARGES,
+            cut,
+            f"total(CASE WHEN {_IS_BUSY} THEN c.count END), total(CASE WHEN {_IS_BUSY} THEN {usd} END), "
+            f"total(CASE WHEN {_IS_BUSY} THEN {_LIST} END), total(CASE WHEN {_IS_IDLE} THEN {usd} END), "
+            f"total(CASE WHEN {_IS_LATE} THEN {usd} END), total(CASE WHEN {_IS_UNATTRIBUTED} THEN {usd} END)",
+        )[0]
+        found = dict(self._ask(question, CHARGES, cut, f"l.component, sum({usd})", [_IS_BUSY], ["l.component"]))
+        requests = sum(self._requests([], selection).values())
+        components = {name: float(found.get(name, 0.0)) for name in names.COMPONENTS}
+        return Totals(requests, int(row[0]), *row[1:], component_usd=components)
+
+    def unpriced(self, selection: Selection = EVERYTHING) -> list[UnpricedRow]:
+        """Return what was used without a known price, most frequent first; idle compute included."""
+        keys = ("component", "provider", "operation", "model", "unit", "reason")
+        question = self._question(keys, selection)
+        found = self._ask(question, CHARGES, question.cut(), "sum(c.count), sum(c.quantity)", [_IS_UNPRICED])
+        return sorted((UnpricedRow(*row) for row in found), key=lambda row: (-row.charge_count, row))
+
+    def estimated(self, selection: Selection = EVERYTHING) -> list[EstimatedRow]:
+        """Return what was assumed, dearest first; idle compute included."""
+        question = self._question(("component", "basis", "region", "sku", "source"), selection)
+        usd = _LIST if selection.at_list_price else "c.usd"
+        is_estimated = f"l.status = '{names.ESTIMATED}'"
+        found = self._ask(question, CHARGES, question.cut(), f"sum(c.count), sum({usd})", [is_estimated])
+        return sorted((EstimatedRow(*row) for row in found), key=lambda row: (-row.usd, row))
+
+    def idle(self, selection: Selection = EVERYTHING) -> list[IdleRow]:
+        """Return idle compute per service, dearest first."""
+        question = self._question(("service",), selection)
+        usd = _LIST if selection.at_list_price else "c.usd"
+        found = self._ask(
+            question,
+            CHARGES,
+            question.cut(),
+            f"sum(c.quantity), sum({usd}), sum({_LIST}), sum(CASE WHEN {_IS_UNPRICED} THEN c.count ELSE 0 END)",
+            [_IS_IDLE],
+        )
+        return sorted((IdleRow(*row) for row in found), key=lambda row: (-row.usd, row.service))
+
+    def idle_rows(self, by: Sequence[str], selection: Selection = EVERYTHING) -> dict[tuple[str, ...], float]:
+        """Return idle compute in USD per combination of keys; only times and those of a process tell idle time apart.
+
+        Args:
+
+            by: Names out of `LEDGER_KEYS`.
+
+            selection: Which part of the ledger.
+        """
+        question = self._question(by, selection)
+        usd = _LIST if selection.at_list_price else "c.usd"
+        found = self._ask(question, CHARGES, question.cut(), f"sum({usd})", [_IS_IDLE])
+        return {tuple(map(str, row[:-1])): float(row[-1]) for row in found if row[-1] is not None}
+
+    def _requests(self, keys: Sequence[str], selection: Selection) -> dict[tuple[str, ...], int]:
+        kept = tuple(condition for condition in selection.where if is_request_key(canonical_key(condition.key)))
+        question = self._question(keys, selection._replace(where=kept))
+        found = self._ask(question, REQUESTS, question.cut(), "sum(c.count)")
+        return {tuple(str(value) for value in row[:-1]): int(row[-1]) for row in found if row[-1] is not None}
+
+    # --- times ----------------------------------------------------------------------------------
+
+    @cached_property
+    def range_minutes(self) -> tuple[int, int] | None:
+        """First minute of the ledger's money and the one after its last; None for an empty ledger.
+
+        Where hours or days are kept, they are whole.
+        """
+        firsts: list[int] = []
+        ends: list[int] = []
+        for table, _, level in money_tables():
+            first, last = self._all(f"SELECT (SELECT min(time) FROM {table}), (SELECT max(time) FROM {table})")[0]
+            if first is not None:
+                firsts.append(int(first))
+                ends.append(int(last) + level)
+        return (min(firsts), max(ends)) if firsts else None
+
+    def bounds(self, selection: Selection) -> tuple[int | None, int | None]:
+        """Return the first and the end minute that are really counted for a selection: where rows of the file begin."""
+        return self._whole(selection.since_minute), self._whole(selection.until_minute)
+
+    def _whole(self, minute: int | None) -> int | None:
+        """Move the end of a period back to the beginning of the coarsest row that it would cut."""
+        if minute is None:
+            return None
+        for level in (DAY, HOUR):
+            begin = minute - minute % level
+            if begin == minute:
+                continue
+            tables = [cut_table for cut_table, _, one in money_tables() if one == level and "_by_" not in cut_table]
+            if any(self._all(f"SELECT 1 FROM {table} WHERE time = ? LIMIT 1", (begin,)) for table in tables):
+                return begin
+        return minute
+
+    def coarser(self, by: Sequence[str], selection: Selection = EVERYTHING) -> tuple[str, int] | None:
+        """Say whether some rows of an answer stand for more time than its keys tell apart.
+
+        Returns:
+
+            (`hour` or `day`, minute at which the last such row ends); None if all are as fine as asked for.
+        """
+        question = self._question(by, selection)
+        wanted = [_LEVEL_OF_KEY[key] for key in question.by if key in _LEVEL_OF_KEY]
+        if not wanted:
+            return None
+        finest = min(wanted) if selection.tz == UTC_NAME else min(*wanted, HOUR)
+        cut = question.cut() if self.schema_version == SCHEMA_VERSION else DETAIL
+        where, values = traces.period(question.selection.since_minute, question.selection.until_minute, "time")
+        for level in reversed(cut.levels):
+            if level <= finest:
+                break
+            last = self._all(f"SELECT max(time) FROM {cut.table(CHARGES, level)}{where}", values)[0][0]
+            if last is not None:
+                return LEVEL_NAMES[level], int(last) + level
+        return None
+
+    # --- traces ---------------------------------------------------------------------------------
+
+    def costliest(self, count: int = 1, selection: Selection = EVERYTHING) -> list[str]:
+        """Return the ids of the kept traces that cost most, all their local roots together."""
+        where, values = traces.period(selection.since_minute, selection.until_minute)
+        return [
+            str(row[0])
+            for row in self._all(
+                f"SELECT trace_id FROM traces{where} GROUP BY trace_id ORDER BY sum(total_usd) DESC, trace_id LIMIT ?",
+                (*values, count),
+            )
+        ]
+
+    def kept_traces(self, selection: Selection = EVERYTHING, *, limit: int = 100) -> list[TraceSummary]:
+        """Return kept traces without their spans, costliest first."""
+        where, values = traces.period(selection.since_minute, selection.until_minute)
+        return [traces.summary(row) for row in self._all(traces.SUMMARY.format(where=where), (*values, limit))]
+
+    def find_traces(self, prefix: str, limit: int = 10) -> list[str]:
+        """Return ids of kept traces that begin with these hex digits."""
+        statement = "SELECT DISTINCT trace_id FROM traces WHERE substr(trace_id, 1, ?) = ? ORDER BY trace_id LIMIT ?"
+        return [str(row[0]) for row in self._all(statement, (len(prefix), prefix.lower(), limit))]
+
+    def trace(self, trace_id: str) -> list[StoredTrace]:
+        """Return all kept local roots of a trace, of all services, earliest first; empty if none is kept.
+
+        A local root's first ancestor elsewhere is the span whose id is its root's `parent_span_id`.
+        """
+        found = [traces.stored(row) for row in self._all(traces.WHOLE, (trace_id.lower(),))]
+        return sorted(found, key=lambda trace: min((node.start_ns for node in trace.nodes), default=0))
+
+    # --- statements -----------------------------------------------------------------------------
+
+    def _question(self, by: Sequence[str], selection: Selection) -> Question:
+        question = checked(by, selection)
+        since, until = self.bounds(question.selection)
+        return question._replace(selection=question.selection._replace(since_minute=since, until_minute=until))
+
+    def _ask(
+        self,
+        question: Question,
+        kind: str,
+        cut: Cut,
+        columns: str,
+        more: Sequence[str] = (),
+        grouped_by: Sequence[str] | None = None,
+    ) -> list[tuple[Any, ...]]:
+        if self.schema_version < SCHEMA_VERSION:
+            cut = DETAIL  # the only one that older files have
+        if any(key == "cloud_service" for key in (*question.by, *(one.key for one in question.selection.where))):
+            self._name_cloud_services()
+        statement = Statement(question, kind, cut, self.range_minutes or (0, 0))
+        text = statement.sql(columns, more, grouped_by)
+        return self._all(text, statement.values)
+
+    def _name_cloud_services(self) -> None:
+        """Make the table of the names under which a bill has each line."""
+        lines = self._all("SELECT id, component, provider, operation, sku FROM lines")
+        self._all("CREATE TEMP TABLE IF NOT EXISTS cloud_services (line_id INTEGER PRIMARY KEY, name TEXT NOT NULL)")
+        named = [(number, cloud_service(*texts).name) for number, *texts in lines]
+        try:
+            self._connection.executemany("INSERT OR REPLACE INTO temp.cloud_services VALUES (?, ?)", named)
+        except sqlite3.Error as error:
+            raise ledger_error(self.path, "read it", error) from error
+
+    def _all(self, statement: str, values: Iterable[object] = ()) -> list[tuple[Any, ...]]:
+        try:
+            with closing(self._connection.execute(statement, tuple(values))) as cursor:
+                return cursor.fetchall()
+        except sqlite3.Error as error:
+            raise ledger_error(self.path, "read it", error) from error
