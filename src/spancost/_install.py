@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
 
     from spancost.detect import Surroundings
+    from spancost.sinks.ledger.writer import Ledger
 
 _CONSTANT_LABELS: Final = (
     "service.name",
@@ -196,20 +197,36 @@ def build_engine(config: Config, *, book: PriceBook | None = None, around: Surro
         config,
         MeterSet(ComputePricing(pending=True), llm),
         [totals],
-        keep_traces=bool(config.ledger),
+        keep_traces=bool(config.ledger) and config.ledger_costliest_traces + config.ledger_sampled_traces > 0,
     )
     engine.price_date = str(shipped_data()["as_of"])
 
     def prepare(resource: Mapping[str, Any]) -> None:
         engine.meters, engine.find_machine = make_meters(config, prices, resource, llm, http, around)
         if config.ledger:
-            from spancost.sinks.ledger.writer import Ledger
-
-            engine.add_sink(Ledger(config.ledger, origin_of(resource), flush_interval_seconds=config.flush_interval_s))
+            engine.add_sink(_ledger(config, resource))
 
     engine.prepare = prepare
     engine.upkeep.append(lambda: _attach_what_is_there(engine))
     return engine
+
+
+def _ledger(config: Config, resource: Mapping[str, Any]) -> Ledger:
+    from spancost.sinks.ledger.retention import Retention
+    from spancost.sinks.ledger.writer import Ledger
+
+    return Ledger(
+        config.ledger,
+        origin_of(resource),
+        retention=Retention(
+            minutes_for=int(config.ledger_minutes_s // 60),
+            hours_for=int(config.ledger_hours_s // 60),
+            days_for=int(config.ledger_days_s // 60),
+        ),
+        kept_traces=config.ledger_costliest_traces,
+        sampled_traces=config.ledger_sampled_traces,
+        flush_interval_seconds=config.flush_interval_s,
+    )
 
 
 def _hold_s(config: Config) -> float:
@@ -228,6 +245,7 @@ def origin_of(resource: Mapping[str, Any]) -> Origin:
         _text(resource, "service.name"),
         _text(resource, "deployment.environment.name") or _text(resource, "deployment.environment"),
         _text(resource, "cloud.account.id"),
+        _text(resource, "k8s.namespace.name") or _text(resource, "service.namespace"),
     )
 
 

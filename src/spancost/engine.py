@@ -9,7 +9,6 @@ starts with the first span.
 
 from __future__ import annotations
 
-import heapq
 import itertools
 import os
 import threading
@@ -25,7 +24,6 @@ from spancost.capture import facts as capture_facts
 from spancost.charge import SERVER, Charge, PriceLine, SpanView
 from spancost.journal import (
     COMPUTE_SECONDS,
-    MAX_KEPT_TRACES,
     Entry,
     Fold,
     Late,
@@ -39,6 +37,7 @@ from spancost.measuring import Holders, is_inside_server_span, measure_held
 from spancost.meters.meter_set import MachineFound, MeterSet
 from spancost.nodes import NOBODY, LocalRoot, SpanNode
 from spancost.span_attributes import mapping_of
+from spancost.trace_choice import TraceChoice
 from spancost.tree import Tree
 from spancost.window import INNER, LATE_ENTRY, LATE_INNER, Attribution, Batch
 
@@ -91,7 +90,7 @@ class CostEngine:
 
         sinks: Where sums go; each is written on the background thread.
 
-        keep_traces: Keep the costliest traces whole for the sinks.
+        keep_traces: Keep the costliest traces and a random sample whole for the sinks.
 
         monotonic: Clock of compute, seconds.
 
@@ -167,8 +166,8 @@ class CostEngine:
         """Belongs to whoever holds the publish lock."""
         self._overflow: Fold | None = None
         """What was folded under the lock because nobody published in time."""
-        self._costliest: list[float] = []
-        """Totals of the traces kept since the last publishing, a heap."""
+        self.trace_choice = TraceChoice()
+        """Which traces are kept of those that end until the next publishing; under the lock."""
         self._publish_lock = threading.Lock()
         self._publisher: int | None = None
         self._flushing: set[int] = set()
@@ -439,16 +438,6 @@ class CostEngine:
                 self._overflow = Fold(self._queue_request, self._failed)
             self._overflow.add(journal)
 
-    def is_costly(self, total_usd: float) -> bool:
-        """Say whether a trace is among the costliest since the last publishing, and count it in."""
-        if len(self._costliest) < MAX_KEPT_TRACES:
-            heapq.heappush(self._costliest, total_usd)
-            return True
-        if total_usd <= self._costliest[0]:
-            return False
-        heapq.heapreplace(self._costliest, total_usd)
-        return True
-
     def open_request_queue(self) -> deque[RequestRecord]:
         """Return a queue that receives every SERVER and CONSUMER local root; the caller drains it in `write`."""
         queue: deque[RequestRecord] = deque()
@@ -610,7 +599,7 @@ class CostEngine:
                 journal, self.journal = self.journal, []
                 overflow, self._overflow = self._overflow, None
                 not_exported, self._not_exported = self._not_exported, {}
-                self._costliest = []
+                self.trace_choice = TraceChoice()
             finally:
                 self.busy = False
         fold = self._fold

@@ -7,7 +7,6 @@ all the span path does. Here, on the publishing thread, journal entries are give
 
 from __future__ import annotations
 
-import heapq
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
@@ -16,6 +15,7 @@ from spancost import names
 from spancost.attribution import ATTRIBUTION_ATTRIBUTES, entry_labels, filled, from_attributes, routeless_labels
 from spancost.charge import Charge, PriceLine, calls_of, changed_line
 from spancost.nodes import NOBODY, Booked, LocalRoot
+from spancost.trace_choice import COSTLIEST, SAMPLED, chosen
 from spancost.window import (
     ENTRY,
     IDLE,
@@ -42,8 +42,7 @@ BUCKET_COUNT: Final = len(_BUCKETS) + 1
 _MAX_KEYS: Final = 20_000
 _MAX_MERGED_KEYS: Final = 100_000
 _MAX_MERGED_TRACES: Final = 200
-MAX_KEPT_TRACES: Final = 20
-"""Costliest traces kept whole of one publishing."""
+_MAX_MERGED_SAMPLE: Final = 50
 _NO_LABELS: Final = EntryLabels()
 _EVERYBODY: Final = Attribution(names.OTHER, names.OTHER, names.OTHER)
 _OTHER_LABELS: Final = EntryLabels(names.OTHER, names.OTHER, names.OTHER)
@@ -287,7 +286,7 @@ class Fold:
             self._seconds(minute, _NO_LABELS, NOBODY, IDLE, idle_s, 0)
         charges, self._charges = self._charges, {}
         requests, self._requests = self._requests, {}
-        traces, self.traces = heapq.nlargest(MAX_KEPT_TRACES, self.traces, key=lambda trace: trace.total_usd), []
+        traces, self.traces = chosen(self.traces, COSTLIEST, SAMPLED), []
         seconds, self._compute = self._compute, {}
         if pricing.is_pending:
             self._compute = seconds
@@ -327,5 +326,5 @@ def merged_batches(batches: Iterable[Batch]) -> Batch:
         traces += batch.traces
         for component, usd in batch.not_exported.items():
             not_exported[component] = not_exported.get(component, 0.0) + usd
-    kept = heapq.nlargest(_MAX_MERGED_TRACES, traces, key=lambda trace: trace.total_usd)
+    kept = chosen(traces, _MAX_MERGED_TRACES, _MAX_MERGED_SAMPLE)
     return Batch(charges, requests, kept, not_exported)

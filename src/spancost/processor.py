@@ -303,7 +303,7 @@ class CostSpanProcessor(SpanProcessor):
         engine.note(_new_tuple(Ended, ended))
         values[_TOTAL_USD] = total
         values[_TOTAL_NANO_USD] = min(round(total * 1e9), _MAX_INT64)
-        if root.trail is not None and not engine.is_costly(total):
+        if root.trail is not None and not engine.trace_choice.wants(total, root.trace_id):
             root.trail = None
         return total
 

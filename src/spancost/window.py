@@ -146,15 +146,6 @@ class KeptTrace(NamedTuple):
     nodes: tuple[KeptNode, ...]
 
 
-def lot_of(trace_id: int) -> int:
-    """Return a trace's lot, by which the random sample of kept traces is drawn: the lowest ones are kept.
-
-    The same in every service and process, so that all of them keep the same traces.
-    """
-    # Fibonacci hashing: ids that count up, as those of tests do, are spread as well as random ones.
-    return (trace_id * 0x9E3779B97F4A7C15) & 0xFFFF_FFFF_FFFF_FFFF
-
-
 class Batch(NamedTuple):
     """What a flush hands to the sinks."""
 

@@ -73,6 +73,16 @@ class Config:
     """Folder of refreshed prices; empty for the per-user default, `off` for none."""
     ledger: str = ""
     """Path of the SQLite ledger; empty for none."""
+    ledger_minutes_s: float = 2 * 86_400.0
+    """The ledger keeps money by the minute for this long, seconds; then by the hour."""
+    ledger_hours_s: float = 8 * 86_400.0
+    """The ledger keeps money by the hour for this long, seconds; then by the day."""
+    ledger_days_s: float = 400 * 86_400.0
+    """The ledger forgets what is older than this, seconds."""
+    ledger_costliest_traces: int = 20
+    """Costliest traces kept whole per hour and service."""
+    ledger_sampled_traces: int = 5
+    """Traces kept whole per hour and service beside them, drawn at random."""
     lease: str = ""
     """Path of the lease file; empty for the per-user default, `off` for none."""
     flush_interval_s: float = 5.0
@@ -128,6 +138,11 @@ _FILE_KEYS: Final[Mapping[str, tuple[str, Parser]]] = {
     "prices_file": ("prices_file", values.text),
     "prices_cache": ("prices_cache", values.text),
     "ledger.path": ("ledger", values.text),
+    "ledger.keep_minutes": ("ledger_minutes_s", values.hours_or_more),
+    "ledger.keep_hours": ("ledger_hours_s", values.hours_or_more),
+    "ledger.keep_days": ("ledger_days_s", values.days_or_more),
+    "ledger.costliest_traces": ("ledger_costliest_traces", values.count_from_zero),
+    "ledger.sampled_traces": ("ledger_sampled_traces", values.count_from_zero),
     "metrics.labels": ("labels", values.labels),
     "metrics.first_value_hold": ("first_value_hold_s", values.parse_seconds),
     "metrics.prometheus_port": ("prometheus_port", values.port),

@@ -59,6 +59,22 @@ def positive_seconds(value: object) -> float:
     return seconds
 
 
+def hours_or_more(value: object) -> float:
+    """Read a duration of at least an hour, in seconds."""
+    seconds = parse_seconds(value)
+    if seconds < 3600:
+        raise ValueError("a duration of an hour or more, such as 48h")
+    return seconds
+
+
+def days_or_more(value: object) -> float:
+    """Read a duration of at least a day, in seconds."""
+    seconds = parse_seconds(value)
+    if seconds < 86_400:
+        raise ValueError("a duration of a day or more, such as 400d")
+    return seconds
+
+
 def share(value: object) -> float:
     """Read a share such as `1/4`, `25%` or `0.25`."""
     text = str(value).strip()
@@ -89,6 +105,13 @@ def count(value: object) -> int:
     """Read a whole number from 1."""
     if isinstance(value, bool) or not str(value).strip().isdigit() or int(str(value)) < 1:
         raise ValueError("a whole number from 1")
+    return int(str(value))
+
+
+def count_from_zero(value: object) -> int:
+    """Read a whole number from 0 to 1 000."""
+    if isinstance(value, bool) or not str(value).strip().isdigit() or int(str(value)) > 1000:
+        raise ValueError("a whole number from 0 to 1000")
     return int(str(value))
 
 

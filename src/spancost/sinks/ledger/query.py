@@ -259,7 +259,7 @@ class Statement:
         return "c.time" if key == "minute" else self._shown(key)
 
     def _local(self) -> str:
-        return self._stretches(lambda offset: f"c.time + {offset}" if offset else "c.time")
+        return self._stretches(lambda offset: f"(c.time + {offset})" if offset else "c.time")
 
     def _offset_text(self) -> str:
         return self._stretches(lambda offset: f"'{_offset_name(offset, self._question.selection.tz)}'")

@@ -10,7 +10,6 @@ import os
 import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import closing
-from functools import cached_property
 from types import TracebackType
 from typing import Any, Final
 
@@ -51,7 +50,6 @@ from spancost.sinks.ledger.schema import (
     Cut,
     connect_to_read,
     ledger_error,
-    money_tables,
 )
 from spancost.window import ENTRY, IDLE, LATE_ENTRY, LATE_INNER, UNATTRIBUTED
 
@@ -65,6 +63,11 @@ _IS_LATE: Final = f"c.position IN ({POSITION_IDS[LATE_ENTRY]}, {POSITION_IDS[LAT
 _IS_UNATTRIBUTED: Final = f"c.position = {POSITION_IDS[UNATTRIBUTED]}"
 _IS_UNPRICED: Final = f"l.status = '{names.UNPRICED}'"
 _LEVEL_OF_KEY: Final = {"minute": MINUTE, "hour": HOUR, "day": DAY, "month": DAY}
+
+
+def _detail_tables() -> list[tuple[str, int]]:
+    """Return the tables of the cut with every key, with the minutes that a row of each stands for."""
+    return [(DETAIL.table(kind, level), level) for kind in (CHARGES, REQUESTS) for level in DETAIL.levels]
 
 
 class LedgerReader:
@@ -227,7 +230,7 @@ class LedgerReader:
 
     # --- times ----------------------------------------------------------------------------------
 
-    @cached_property
+    @property
     def range_minutes(self) -> tuple[int, int] | None:
         """First minute of the ledger's money and the one after its last; None for an empty ledger.
 
@@ -235,7 +238,7 @@ class LedgerReader:
         """
         firsts: list[int] = []
         ends: list[int] = []
-        for table, _, level in money_tables():
+        for table, level in _detail_tables():
             first, last = self._all(f"SELECT (SELECT min(time) FROM {table}), (SELECT max(time) FROM {table})")[0]
             if first is not None:
                 firsts.append(int(first))
@@ -254,7 +257,7 @@ class LedgerReader:
             begin = minute - minute % level
             if begin == minute:
                 continue
-            tables = [cut_table for cut_table, _, one in money_tables() if one == level and "_by_" not in cut_table]
+            tables = [table for table, one in _detail_tables() if one == level]
             if any(self._all(f"SELECT 1 FROM {table} WHERE time = ? LIMIT 1", (begin,)) for table in tables):
                 return begin
         return minute
@@ -332,7 +335,8 @@ class LedgerReader:
             cut = DETAIL  # the only one that older files have
         if any(key == "cloud_service" for key in (*question.by, *(one.key for one in question.selection.where))):
             self._name_cloud_services()
-        statement = Statement(question, kind, cut, self.range_minutes or (0, 0))
+        is_utc = question.selection.tz == UTC_NAME
+        statement = Statement(question, kind, cut, (0, 0) if is_utc else self.range_minutes or (0, 0))
         text = statement.sql(columns, more, grouped_by)
         return self._all(text, statement.values)
 

@@ -14,7 +14,8 @@ from spancost import names
 from spancost.charge import Charge
 from spancost.sinks.ledger.rows import StoredNode, StoredTrace, TraceSummary
 from spancost.sinks.ledger.schema import LINE_COLUMNS
-from spancost.window import KeptNode, KeptTrace, lot_of
+from spancost.trace_choice import lot_of
+from spancost.window import KeptNode, KeptTrace
 
 MAX_NODES_PER_TRACE: Final = 2_000
 _ENTRYPOINT: Final = (
