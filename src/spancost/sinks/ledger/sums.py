@@ -23,16 +23,32 @@ KEYS: Final = {CHARGES: CHARGE_KEY, "requests": REQUEST_KEY}
 VALUES: Final = {CHARGES: CHARGE_VALUES, "requests": REQUEST_VALUES}
 
 
-def add_statements(table: str, kind: str) -> tuple[str, str]:
-    """Return the statement that adds to a row and the one that begins it; both take values, then keys."""
-    keys, values = KEYS[kind], VALUES[kind]
-    numbers = {name: f"?{number}" for number, name in enumerate((*values, *keys), 1)}
-    added = ", ".join(f"{value} = {_sum_of_two(value, numbers)}" for value in values)
-    where = " AND ".join(f"{key} = {numbers[key]}" for key in keys)
-    return (
-        f"UPDATE {table} SET {added} WHERE {where}",
-        f"INSERT INTO {table} ({', '.join(numbers)}) VALUES ({', '.join(numbers.values())})",
-    )
+def add_statement(table: str, kind: str) -> str:
+    """Return the statement that adds to a row that is there; like the others it takes values, then keys."""
+    numbers = _numbers(kind)
+    added = ", ".join(f"{value} = {_sum_of_two(value, numbers)}" for value in VALUES[kind])
+    return f"UPDATE {table} SET {added} WHERE {' AND '.join(f'{key} = {numbers[key]}' for key in KEYS[kind])}"
+
+
+def begin_statement(table: str, kind: str) -> str:
+    """Return the statement that begins a row."""
+    numbers = _numbers(kind)
+    return f"INSERT INTO {table} ({', '.join(numbers)}) VALUES ({', '.join(numbers.values())})"
+
+
+def upsert_statement(table: str, kind: str) -> str:
+    """Return the statement that adds to a row, or begins it."""
+    return begin_statement(table, kind) + _on_conflict(kind)
+
+
+def _numbers(kind: str) -> dict[str, str]:
+    return {name: f"?{number}" for number, name in enumerate((*VALUES[kind], *KEYS[kind]), 1)}
+
+
+def _on_conflict(kind: str) -> str:
+    excluded = {value: f"excluded.{value}" for value in VALUES[kind]}
+    added = ", ".join(f"{value} = {_sum_of_two(value, excluded)}" for value in VALUES[kind])
+    return f" ON CONFLICT ({', '.join(KEYS[kind])}) DO UPDATE SET {added}"
 
 
 def _sum_of_two(value: str, more: Mapping[str, str]) -> str:
@@ -67,13 +83,10 @@ def add_rows(connection: sqlite3.Connection, kind: str, target: str, level: int,
     keys, values = KEYS[kind], VALUES[kind]
     _, *others = keys
     sums = ", ".join(map(_sum_of_many, values))
-    excluded = {value: f"excluded.{value}" for value in values}
-    added = ", ".join(f"{value} = {_sum_of_two(value, excluded)}" for value in values)
     connection.execute(
         f"INSERT INTO {target} ({', '.join((*keys, *values))}) "
         f"SELECT time / {level} * {level} AS time, {', '.join(others)}, {sums} FROM ({source}) "
-        f"GROUP BY time / {level}, {', '.join(others)} "
-        f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {added}"
+        f"GROUP BY time / {level}, {', '.join(others)}{_on_conflict(kind)}"
     )
 
 

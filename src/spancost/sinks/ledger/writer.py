@@ -9,42 +9,31 @@ while a write runs must wait for it (the engine's before-fork hook does).
 from __future__ import annotations
 
 import json
-import math
 import os
 import sqlite3
 import time
 import uuid
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable
 from contextlib import closing
-from typing import Any, Final, NamedTuple, TypeAlias, cast
+from typing import Any, Final, cast
 
-from spancost import names
-from spancost.charge import PriceLine, changed_line, price_line
+from spancost.charge import PriceLine
 from spancost.sinks.ledger import traces
+from spancost.sinks.ledger.batch_writer import BatchWriter
 from spancost.sinks.ledger.migrations import migrate
-from spancost.sinks.ledger.retention import Retention, add_row_count, delete_before, move_on
+from spancost.sinks.ledger.retention import Retention, delete_before, move_on
 from spancost.sinks.ledger.schema import (
-    BY_ENTRY,
-    BY_OWNER,
-    CHARGES,
     DAY,
-    DETAIL,
     DIMENSIONS,
-    HOUR,
     LINE_COLUMNS,
-    OWNER_LINE_COLUMNS,
-    POSITION_IDS,
-    REQUESTS,
     SCHEMA_VERSION,
     connect_to_write,
     create_schema,
     ledger_error,
-    money_tables,
     spancost_version,
     version_of,
 )
-from spancost.sinks.ledger.sums import add_statements
-from spancost.window import Attribution, Batch, ChargeKey, ChargeSum, EntryLabels, KeptTrace, Origin, RequestKey
+from spancost.window import Attribution, Batch, KeptTrace, Origin
 
 _DEFAULT_MAX_ROWS_PER_DAY: Final = 500_000
 _DEFAULT_KEPT_TRACES: Final = 20
@@ -52,8 +41,6 @@ _DEFAULT_SAMPLED_TRACES: Final = 5
 _DEFAULT_FLUSH_INTERVAL_SECONDS: Final = 5.0
 _MAX_CACHED_IDS: Final = 32_768
 
-_NO_LABELS: Final = EntryLabels()
-_NOBODY: Final = Attribution()
 _ID_STATEMENTS: Final = {
     table: (
         f"SELECT id FROM {table} WHERE {' AND '.join(f'{column} = ?' for column in columns)}",
@@ -61,23 +48,6 @@ _ID_STATEMENTS: Final = {
     )
     for table, columns in DIMENSIONS.items()
 }
-_ADD: Final = {table: add_statements(table, kind) for table, kind, _ in money_tables()}
-
-
-_Values: TypeAlias = "tuple[float, ...]"
-"""Of charges: quantity, USD, USD at list price, count. Of requests: count, USD."""
-
-
-class _Row(NamedTuple):
-    """One row to add to: of charges or of requests."""
-
-    minute: int
-    labels: EntryLabels
-    attribution: Attribution
-    line: PriceLine | None
-    """None for requests."""
-    rest: tuple[Any, ...]
-    """What ends the key: the position, or outcome and whether it was served."""
 
 
 class Ledger:
@@ -160,12 +130,7 @@ class Ledger:
         try:
             connection.execute("BEGIN IMMEDIATE")
             self._begin(connection)
-            writing = _Writing(connection, self._id, self._origin, self._level_of, self._max_rows_per_day)
-            for row, values in _charge_rows(batch.charges):
-                writing.add(CHARGES, row, values)
-            for row, values in _request_rows(batch):
-                writing.add(REQUESTS, row, values)
-            writing.finish()
+            BatchWriter(connection, self._id, self._origin, self._level_of, self._max_rows_per_day).write(batch)
             self._write_traces(connection, batch.traces)
             move_on(connection, self._retention, int(self._now()) // 60)
             connection.execute("COMMIT")
@@ -279,131 +244,6 @@ class Ledger:
             return 0
         self._ids[table, values] = number
         return number
-
-
-class _Writing:
-    """One batch on its way into all cuts, inside one transaction."""
-
-    def __init__(
-        self,
-        connection: sqlite3.Connection,
-        id_of: Callable[..., int],
-        origin: Origin,
-        level_of: Callable[[int, Any], int],
-        max_rows_per_day: int,
-    ) -> None:
-        self._connection = connection
-        self._id_of = id_of
-        self._origin_id = id_of(connection, "origins", origin)
-        self._level_of = level_of
-        self._max_rows = max_rows_per_day
-        self._counts: dict[tuple[int, str], int] = {}
-        self._new: dict[tuple[int, str], int] = {}
-        self._small: dict[tuple[str, Any, _Row], list[float]] = {}
-        """Sums of the cuts that leave something out, added up before they are written."""
-
-    def add(self, kind: str, row: _Row, values: _Values) -> None:
-        """Add a row to every cut."""
-        self._put(kind, DETAIL, row, values)
-        hour, day = row.minute - row.minute % HOUR, row.minute - row.minute % DAY
-        by_entry = row._replace(minute=hour, attribution=_NOBODY)
-        by_owner = row._replace(minute=day, labels=_NO_LABELS, line=_owner_line(row.line))
-        for cut, smaller in ((BY_ENTRY, by_entry), (BY_OWNER, by_owner)):
-            sums = self._small.setdefault((kind, cut, smaller), [0] * len(values))
-            for place, value in enumerate(values):
-                sums[place] += value
-
-    def finish(self) -> None:
-        """Write what was added up, and how many rows each day has now."""
-        for (kind, cut, row), values in self._small.items():
-            self._put(kind, cut, row, tuple(values))
-        for (day, table), change in self._new.items():
-            add_row_count(self._connection, day, table, change)
-
-    def _put(self, kind: str, cut: Any, row: _Row, values: _Values) -> None:
-        """Add to a row of the finest level that has it, or has room for it; at last to `other`."""
-        first = self._level_of(row.minute, cut)
-        for level in (level for level in cut.levels if level >= first):
-            if self._add(cut.table(kind, level), level, row, values, force=False):
-                return
-        self._add(cut.table(kind, cut.levels[-1]), cut.levels[-1], _folded(row), values, force=True)
-
-    def _add(self, table: str, level: int, row: _Row, values: _Values, *, force: bool) -> bool:
-        connection, minute = self._connection, row.minute - row.minute % level
-        place = (row.minute // DAY, table)
-        create = force or self._count_of(*place) < self._max_rows
-        ids = [
-            *([] if row.line is None else [self._id_of(connection, "lines", row.line, create)]),
-            self._id_of(connection, "labels", row.labels, create),
-            self._id_of(connection, "attributions", row.attribution, create),
-        ]
-        stored = values if row.line is None else (*values[:2], None if values[2] == values[1] else values[2], values[3])
-        full = (*stored, minute, self._origin_id, *ids, *row.rest)
-        add, begin = _ADD[table]
-        if all(ids) and connection.execute(add, full).rowcount:
-            return True
-        if not create:
-            return False
-        connection.execute(begin, full)
-        self._counts[place] += 1
-        self._new[place] = self._new.get(place, 0) + 1
-        return True
-
-    def _count_of(self, day: int, table: str) -> int:
-        known = self._counts.get((day, table))
-        if known is None:
-            found = self._connection.execute(
-                "SELECT row_count FROM row_counts WHERE day = ? AND table_name = ?", (day, table)
-            ).fetchone()
-            known = self._counts[day, table] = int(found[0]) if found else 0
-        return known
-
-
-def _charge_rows(charges: Mapping[ChargeKey, ChargeSum]) -> Iterator[tuple[_Row, _Values]]:
-    for original, sums in charges.items():
-        key, values = _writable(original, sums)
-        yield _Row(key.minute, key.labels, key.attribution, key.line, (POSITION_IDS[key.position],)), values
-
-
-def _request_rows(batch: Batch) -> Iterator[tuple[_Row, _Values]]:
-    for key, sums in batch.requests.items():
-        total_usd = sums.total_usd if math.isfinite(sums.total_usd) else 0.0
-        yield _request_row(key), (sums.count, total_usd)
-
-
-def _request_row(key: RequestKey) -> _Row:
-    return _Row(key.minute, key.labels, key.attribution, None, (key.outcome, int(key.served)))
-
-
-def _writable(key: ChargeKey, sums: ChargeSum) -> tuple[ChargeKey, _Values]:
-    """Return what SQLite can store: a NaN would be refused and keep this batch out of the file for ever."""
-    if all(map(math.isfinite, (sums.quantity, sums.usd, sums.list_usd))):
-        return key, (sums.quantity, sums.usd, sums.list_usd, sums.count)
-    unpriced = changed_line(key.line, sku="", basis="", source="", status=names.UNPRICED, reason="not_finite")
-    return key._replace(line=unpriced), (0.0, 0.0, 0.0, sums.count)
-
-
-def _owner_line(line: PriceLine | None) -> PriceLine | None:
-    if line is None:
-        return None
-    kept = dict.fromkeys(("component", "provider", "operation"), "")
-    return price_line(**(kept | {column: getattr(line, column) for column in OWNER_LINE_COLUMNS}))
-
-
-def _other(value: str) -> str:
-    return names.OTHER if value else ""
-
-
-def _folded(row: _Row) -> _Row:
-    """Return the row without what can be without bound: tenant, feature, team, route, entrypoint and resource."""
-    labels, whose, line = row.labels, row.attribution, row.line
-    if line is not None and line.resource:
-        line = changed_line(line, resource=names.OTHER)
-    return row._replace(
-        labels=EntryLabels(_other(labels.http_route), labels.http_request_method, _other(labels.entrypoint)),
-        attribution=Attribution(_other(whose.feature), _other(whose.tenant), _other(whose.team)),
-        line=line,
-    )
 
 
 def _storable(text: object) -> str:
