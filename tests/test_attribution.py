@@ -13,7 +13,7 @@ from opentelemetry.instrumentation.threading import ThreadingInstrumentor
 from opentelemetry.trace import SpanKind
 
 from spancost import attribute, names
-from spancost.attribution import Tags, entry_labels, no_attribution, routeless_labels, tags_of
+from spancost.attribution import Tags, no_attribution, tags_of
 from spancost.charge import CONSUMER, INTERNAL, SERVER
 from spancost.testing import World, priced_provider
 from spancost.window import Attribution, EntryLabels
@@ -274,35 +274,6 @@ def test_long_value_is_cut() -> None:
         with attribute(tenant="x" * 1000):
             _put(world)
         assert [len(attribution.tenant) for attribution in _puts_by(world)] == [200]
-
-
-_ENTRIES: list[tuple[int, str, dict[str, Any], EntryLabels | None]] = [
-    (SERVER, "GET /a", server("/a"), EntryLabels("/a", "GET", "")),
-    (SERVER, "GET", {"http.method": "GET", "http.route": "/a"}, EntryLabels("/a", "GET", "")),
-    (SERVER, "GET", server(""), None),
-    (SERVER, "x", {"rpc.service": "cart.Cart", "rpc.method": "Add"}, EntryLabels("", "", "cart.Cart/Add")),
-    (INTERNAL, "run/send", {"celery.task_name": "shop.send"}, EntryLabels("", "", "shop.send")),
-    (SERVER, "x", {"faas.name": "resize"}, EntryLabels("", "", "resize")),
-    (
-        CONSUMER,
-        "x",
-        {"messaging.operation.name": "process", "messaging.destination.template": "orders.{id}"},
-        EntryLabels("", "", "process orders.{id}"),
-    ),
-    (INTERNAL, "nightly", {}, EntryLabels("", "", "nightly")),
-]
-
-
-@pytest.mark.parametrize(("kind", "name", "attributes", "expected"), _ENTRIES)
-def test_labels_of_a_local_root_are_read_from_its_attributes(
-    kind: int, name: str, attributes: dict[str, Any], expected: EntryLabels | None
-) -> None:
-    assert entry_labels(name, kind, attributes) == expected
-
-
-def test_request_without_a_route_has_one_constant_label_whatever_its_path() -> None:
-    labels = routeless_labels({"http.request.method": "GET", "url.path": "/users/7/secret"})
-    assert labels == EntryLabels(names.NO_ROUTE, "GET", "")
 
 
 def test_attribution_of_background_work_does_not_relabel_the_request_that_has_ended() -> None:

@@ -15,7 +15,6 @@ from types import FrameType
 from typing import Any
 
 _logger = logging.getLogger("spancost")
-_EXIT_TIMEOUT_S = 5.0
 
 
 def pre_instrument() -> None:
@@ -84,24 +83,8 @@ def _before_uvicorn_serves(module: Any) -> None:
 
 
 def _on_sigterm(signum: int, _frame: FrameType | None) -> None:
-    # On a thread of its own: the signal may have interrupted a holder of any lock, and then only time is lost.
-    flusher = threading.Thread(target=_flush, name="spancost-exit", daemon=True)
-    flusher.start()
-    flusher.join(_EXIT_TIMEOUT_S)
+    from spancost._last_flush import flush_in_time
+
+    flush_in_time()
     signal.signal(signum, signal.SIG_DFL)
     os.kill(os.getpid(), signum)
-
-
-def _flush() -> None:
-    from opentelemetry import trace
-
-    from spancost._install import current_engine, flush, shutdown
-
-    engine = current_engine()
-    if engine is not None and engine.tree is not None:
-        engine.leave()
-    flush(_EXIT_TIMEOUT_S)
-    shutdown(_EXIT_TIMEOUT_S)
-    force_flush = getattr(trace.get_tracer_provider(), "force_flush", None)
-    if force_flush is not None:
-        force_flush(int(_EXIT_TIMEOUT_S * 1000))

@@ -15,6 +15,7 @@ from opentelemetry import metrics as otel_metrics
 from opentelemetry import trace
 
 from spancost._guard import logger
+from spancost._last_flush import watch_children
 from spancost.capture.aws.dynamodb import inject_capacity
 from spancost.capture.http_clients import set_rules
 from spancost.capture.instrumentors import hook_instrumentors
@@ -117,6 +118,7 @@ def default_engine(config: Config | None = None) -> CostEngine:
             _default.connect()
             if _default.config.enabled:
                 hook_instrumentors()
+                watch_children()
             import atexit
 
             # Registered last, so it runs before the providers' own: their last export then shows every series in full.

@@ -1,7 +1,4 @@
-"""Whose cost it is: the entry (route or entrypoint), and feature, tenant and team.
-
-Labels are read from span attributes only; raw paths, query strings and arguments are never looked at.
-"""
+"""Whose cost it is: feature, tenant and team."""
 
 from __future__ import annotations
 
@@ -15,11 +12,11 @@ from typing import Any, Final, NamedTuple, TypeVar, cast
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 
-from spancost import charge, names
+from spancost import names
 from spancost.capture.facts import NODE_ATTRIBUTE
-from spancost.window import Attribution, EntryLabels
+from spancost.window import Attribution
+from spancost.window import label_text as _label
 
-_MAX_LABEL_LENGTH: Final = 200
 _CONTEXT_KEY: Final = "spancost-attribution"
 ATTRIBUTION_KEY: Final = _CONTEXT_KEY
 """Where `attribute()` leaves its `Tags` in a context."""
@@ -221,45 +218,3 @@ def from_attributes(attributes: Mapping[str, Any]) -> Attribution:
     """Read feature, tenant and team from span attributes."""
     get = attributes.get
     return Attribution(_label(get(names.FEATURE)), _label(get(names.TENANT)), _label(get(names.TEAM)))
-
-
-def _label(value: object) -> str:
-    if value is None:
-        return ""
-    return str(value)[:_MAX_LABEL_LENGTH]
-
-
-def entry_labels(name: str, kind: int, attributes: Mapping[str, Any]) -> EntryLabels | None:
-    """Read a local root's labels from its present attributes.
-
-    Returns:
-        The labels, or None for an HTTP server span that has no route (yet).
-    """
-    get = attributes.get
-    if kind == charge.SERVER:
-        method = get("http.request.method") or get("http.method")
-        if method is not None:
-            route = get("http.route")
-            return shared_labels(_label(route), _label(method), "") if route else None
-        rpc_method = get("rpc.method")
-        if rpc_method is not None:
-            service = get("rpc.service")
-            return shared_labels("", "", _label(f"{service}/{rpc_method}" if service else rpc_method))
-    entrypoint = get("celery.task_name") or get("faas.name")
-    if not entrypoint and kind == charge.CONSUMER:
-        operation = get("messaging.operation.name") or get("messaging.operation.type") or get("messaging.operation")
-        destination = get("messaging.destination.template") or get("messaging.destination.name")
-        entrypoint = " ".join(str(part) for part in (operation, destination) if part)
-    return shared_labels("", "", _label(entrypoint or name))
-
-
-@functools.lru_cache(maxsize=1024)
-def shared_labels(route: str, method: str, entrypoint: str) -> EntryLabels:
-    """Return labels that are shared between requests, which costs less than making them anew."""
-    return EntryLabels(route, method, entrypoint)
-
-
-def routeless_labels(attributes: Mapping[str, Any]) -> EntryLabels:
-    """Labels of an HTTP request that matched no route: one constant, whatever the path."""
-    method = attributes.get("http.request.method") or attributes.get("http.method") or ""
-    return EntryLabels(names.NO_ROUTE, _label(method), "")

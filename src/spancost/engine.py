@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 import threading
 import time
 import weakref
@@ -162,7 +163,7 @@ class CostEngine:
         """Open LLM spans that hold usage of inner ones; under the lock."""
         self.journal: list[Entry] = []
         """What the span path has noted down since the last publishing; under the lock."""
-        self._fold = Fold(self._queue_request, self._failed)
+        self._fold = Fold(self._queue_request, self._failed, self.config.entrypoint)
         """Belongs to whoever holds the publish lock."""
         self._overflow: Fold | None = None
         """What was folded under the lock because nobody published in time."""
@@ -257,8 +258,6 @@ class CostEngine:
 
     def _warm_up(self) -> None:
         """Load LLM prices beside the first requests where an LLM library is already imported."""
-        import sys
-
         if not _LLM_LIBRARIES.isdisjoint(sys.modules):
             self.load_llm_prices()
 
@@ -435,7 +434,7 @@ class CostEngine:
             # The publishing thread is starved. Late and in the way, but bounded and nothing is lost.
             self.journal = []
             if self._overflow is None:
-                self._overflow = Fold(self._queue_request, self._failed)
+                self._overflow = Fold(self._queue_request, self._failed, self.config.entrypoint)
             self._overflow.add(journal)
 
     def open_request_queue(self) -> deque[RequestRecord]:
@@ -607,6 +606,9 @@ class CostEngine:
             fold.merge(overflow)
         fold.add(journal)
         minute = time.time_ns() // _MINUTE_NS
+        if self._leaving:
+            # Set by the interpreter when an exception nobody caught has ended the program.
+            fold.end_run(minute, failed=getattr(sys, "last_value", None) is not None)
         batch = fold.batch(pricing, line, idle_s, minute, not_exported)
         if any(batch):
             for sink in self.sinks:

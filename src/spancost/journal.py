@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from spancost import names
-from spancost.attribution import ATTRIBUTION_ATTRIBUTES, entry_labels, filled, from_attributes, routeless_labels
-from spancost.charge import Charge, PriceLine, calls_of, changed_line
+from spancost.attribution import ATTRIBUTION_ATTRIBUTES, filled, from_attributes
+from spancost.charge import CONSUMER, SERVER, Charge, PriceLine, calls_of, changed_line
+from spancost.entry_labels import entry_labels, routeless_labels, takes_process_name
 from spancost.nodes import NOBODY, Booked, LocalRoot
 from spancost.trace_choice import COSTLIEST, SAMPLED, chosen
 from spancost.window import (
@@ -46,7 +47,9 @@ _MAX_MERGED_SAMPLE: Final = 50
 _NO_LABELS: Final = EntryLabels()
 _EVERYBODY: Final = Attribution(names.OTHER, names.OTHER, names.OTHER)
 _OTHER_LABELS: Final = EntryLabels(names.OTHER, names.OTHER, names.OTHER)
-_SERVED: Final = (1, 4)  # SERVER, CONSUMER
+_SERVED: Final = (SERVER, CONSUMER)
+_OUTCOMES: Final = ("ok", "error")
+_GRPC_STATUS: Final = "rpc.grpc.status_code"
 
 COMPUTE_SECONDS: Final = PriceLine(names.COMPUTE, "", "seconds")
 """Stands for the machine's own line, which may not be known yet, in charges that are compute."""
@@ -118,6 +121,22 @@ def attribution_of_root(root: LocalRoot, attributes: Mapping[str, Any]) -> Attri
     return filled(from_attributes(attributes), root.attribution)
 
 
+def _is_failed_call(span: Span, attributes: Mapping[str, Any]) -> bool:
+    """True for a gRPC method that has raised: its instrumentation records the exception, but sets no status."""
+    return attributes.get(_GRPC_STATUS) == 0 and any(event.name == "exception" for event in span.events)
+
+
+class _Run:
+    """Everything that a process has spent under its own name."""
+
+    __slots__ = ("attribution", "labels", "total_usd")
+
+    def __init__(self, labels: EntryLabels, attribution: Attribution) -> None:
+        self.labels = labels
+        self.attribution = attribution
+        self.total_usd = 0.0
+
+
 class Fold:
     """Sums of journal entries, by key.
 
@@ -125,15 +144,22 @@ class Fold:
         on_request: Receives each SERVER and CONSUMER local root; None if nobody wants them.
 
         failed: Called in `except` with the place when one entry cannot be added; the others are.
+
+        process: Entrypoint of outgoing calls without a parent; empty for none.
     """
 
     def __init__(
         self,
         on_request: Callable[[RequestRecord], None] | None = None,
         failed: Callable[[str], None] | None = None,
+        process: str = "",
     ) -> None:
         self._on_request = on_request
         self._failed = failed
+        self._process = process
+        self._run: _Run | None = None
+        """What the process has spent under its own name; its one request is counted at its end."""
+        self._run_ended = False
         self._charges: dict[ChargeKey, ChargeSum] = {}
         self._requests: dict[RequestKey, RequestSum] = {}
         self._compute: dict[tuple[int, EntryLabels, Attribution, str], list[float]] = {}
@@ -170,13 +196,46 @@ class Fold:
         for (minute, labels, attribution, position), (seconds, count) in other._compute.items():
             self._seconds(minute, labels, attribution, position, seconds, int(count))
         self.traces += other.traces
+        if other._run is not None:
+            self._add_to_run(other._run.labels, other._run.attribution, other._run.total_usd)
+
+    def end_run(self, minute: int, *, failed: bool) -> None:
+        """Count the whole run as one request of the process's own entrypoint, once, if it has made any call.
+
+        Args:
+            minute: UTC minute of now.
+
+            failed: An exception has ended it.
+        """
+        run, self._run = self._run, None
+        if run is None or self._run_ended:
+            return
+        self._run_ended = True
+        record = self._request(RequestKey(minute, run.labels, run.attribution, _OUTCOMES[failed], False))
+        record.count += 1
+        record.buckets[bisect_left(_BUCKETS, run.total_usd)] += 1
+
+    def _add_to_run(self, labels: EntryLabels, attribution: Attribution, total_usd: float) -> None:
+        if self._run is None:
+            self._run = _Run(labels, attribution)
+        self._run.total_usd += total_usd
+
+    def _request(self, key: RequestKey) -> RequestSum:
+        record = self._requests.get(key)
+        if record is None:
+            if len(self._requests) >= _MAX_KEYS:
+                key = key._replace(labels=_OTHER_LABELS, attribution=_EVERYBODY)
+            record = self._requests.setdefault(key, RequestSum(BUCKET_COUNT))
+        return record
+
+    def _labels_of(self, root: LocalRoot, name: str, attributes: Mapping[str, Any]) -> EntryLabels:
+        return entry_labels(name, root.kind, attributes, self._process) or routeless_labels(attributes)
 
     def _ended(self, entry: Ended) -> None:
         root, minute = entry.root, entry.minute
         labels = root.labels
         if labels is None:
-            labels = entry_labels(entry.span.name, root.kind, entry.attributes) or routeless_labels(entry.attributes)
-            root.labels = labels
+            labels = root.labels = self._labels_of(root, entry.span.name, entry.attributes)
         attribution = root.attribution = attribution_of_root(root, entry.attributes)
         self._seconds(minute, labels, attribution, ENTRY, entry.seconds, 1)
         if root.inner_count:
@@ -185,17 +244,15 @@ class Fold:
             self._book(charge, labels, attribution, ENTRY, minute, calls)
         self._inner(root.charges or (), labels, attribution)
         root.charges = None
-        outcome = "error" if entry.failed else "ok"
+        outcome = _OUTCOMES[entry.failed or _is_failed_call(entry.span, entry.attributes)]
         served = root.kind in _SERVED
-        key = RequestKey(minute, labels, attribution, outcome, served)
-        record = self._requests.get(key)
-        if record is None:
-            if len(self._requests) >= _MAX_KEYS:
-                key = RequestKey(minute, _OTHER_LABELS, _EVERYBODY, outcome, served)
-            record = self._requests.setdefault(key, RequestSum(BUCKET_COUNT))
-        record.count += 1
+        record = self._request(RequestKey(minute, labels, attribution, outcome, served))
         record.total_usd += entry.total_usd
-        record.buckets[bisect_left(_BUCKETS, entry.total_usd)] += 1
+        if takes_process_name(root.kind, self._process):
+            self._add_to_run(labels, attribution, entry.total_usd)
+        else:
+            record.count += 1
+            record.buckets[bisect_left(_BUCKETS, entry.total_usd)] += 1
         if served and self._on_request is not None:
             self._on_request(RequestRecord(entry.total_usd, labels, outcome, entry.span))
         if root.trail is not None:
@@ -205,8 +262,7 @@ class Fold:
 
     def _partial(self, entry: Partial) -> None:
         root = entry.root
-        labels = root.labels or entry_labels(entry.name, root.kind, entry.attributes)
-        labels = labels or routeless_labels(entry.attributes)
+        labels = root.labels or self._labels_of(root, entry.name, entry.attributes)
         attribution = attribution_of_root(root, entry.attributes)
         if entry.inner_count:
             self._seconds(entry.minute, labels, attribution, INNER, entry.inner_s, entry.inner_count)

@@ -13,7 +13,8 @@ from opentelemetry.trace import INVALID_SPAN, StatusCode, set_span_in_context
 from spancost import names
 from spancost.attribution import ATTRIBUTION_KEY
 from spancost.capture.facts import NODE_ATTRIBUTE
-from spancost.charge import LLM_SPAN, Charge, PriceLine, described
+from spancost.charge import CONSUMER, LLM_SPAN, Charge, PriceLine, described
+from spancost.entry_labels import PROCESS, RECEIVE, message_step
 from spancost.journal import COMPUTE_SECONDS, Ended, Late
 from spancost.measuring import measure, measure_held, measure_llm
 from spancost.nodes import LocalRoot, SpanNode
@@ -42,6 +43,7 @@ _ENDED: Final[Sequence[Charge]] = ()
 _SPAN_KEY: Final = next(iter(set_span_in_context(INVALID_SPAN, Context())))
 """Key of the current span in a context. `get_current_span` would look it up with three calls and a type test more."""
 _ERROR: Final = StatusCode.ERROR
+_NO_ATTRIBUTES: Final[Mapping[str, Any]] = {}
 _COMPONENT_USD: Final = names.COMPONENT_USD
 _DIRECT_USD: Final = names.DIRECT_USD
 _TOTAL_USD: Final = names.TOTAL_USD
@@ -96,6 +98,8 @@ class CostSpanProcessor(SpanProcessor):
                 return
             context = get_current() if parent_context is None else parent_context
             parent: Any = getattr(context.get(_SPAN_KEY), NODE_ATTRIBUTE, None)
+            if parent is not None and parent.is_entry and kind_of(span) == CONSUMER and _is_one_message(span, parent):
+                parent = None
             node = SpanNode(span)
             if ATTRIBUTION_KEY in context:
                 node.tags = cast("Tags | None", context[ATTRIBUTION_KEY])
@@ -412,6 +416,17 @@ class CostSpanProcessor(SpanProcessor):
         except Exception:
             self._engine.errors.caught("flush")
             return False
+
+
+def _is_one_message(span: Span, parent: SpanNode) -> bool:
+    """True for the processing of one message below the local root that has received it: a local root of its own."""
+    receiving = parent.span
+    return (
+        receiving is not None
+        and kind_of(receiving) == CONSUMER
+        and message_step(receiving.name, receiving.attributes or _NO_ATTRIBUTES) == RECEIVE
+        and message_step(span.name, span.attributes or _NO_ATTRIBUTES) == PROCESS
+    )
 
 
 class _Said(NamedTuple):

@@ -28,6 +28,14 @@ IDLE = "idle"
 POSITIONS = (ENTRY, INNER, LATE_ENTRY, LATE_INNER, UNATTRIBUTED, IDLE)
 
 
+_MAX_LABEL_LENGTH: Final = 200
+
+
+def label_text(value: object) -> str:
+    """Return a label's value as text of bounded length; empty for None."""
+    return "" if value is None else str(value)[:_MAX_LABEL_LENGTH]
+
+
 class EntryLabels(NamedTuple):
     """Labels of the local root: an HTTP route and method, or an entrypoint for any other work."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from spancost.cli.run import prepared_environment, service_name
+from spancost.cli.run import prepared_environment, script_name, service_name
 from spancost.errors import ConfigError
 from spancost.sinks.ledger.reader import LedgerReader
 from spancost.sinks.ledger.writer import Ledger
@@ -48,6 +48,7 @@ def test_what_is_set_already_stays(tmp_path: Path) -> None:
         "SPANCOST_LEDGER": ledger,
         "SPANCOST_COMPUTE": "aws:m6i.large",
         "SPANCOST_REGION": "eu-west-1",
+        "SPANCOST_ENTRYPOINT": "nightly import",
         "OTEL_SERVICE_NAME": "web",
         "OTEL_TRACES_EXPORTER": "otlp",
         "OTEL_METRICS_EXPORTER": "none",
@@ -84,6 +85,39 @@ def test_settings_of_the_file_count_as_set(in_empty_folder: Path) -> None:
 def test_a_service_name_in_the_resource_attributes_is_kept() -> None:
     environment, _ = prepared_environment({"OTEL_RESOURCE_ATTRIBUTES": "service.name=web"}, ["app"])
     assert "OTEL_SERVICE_NAME" not in environment
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        ("python nightly.py", "nightly"),
+        ("python nightly", "nightly"),
+        ("/usr/bin/python3.13 -u -W ignore jobs/nightly.py gunicorn.py", "nightly"),
+        ("python -m jobs.nightly --all", "jobs.nightly"),
+        ("python -X dev -mjobs.nightly", "jobs.nightly"),
+        ("python manage.py import_orders --all", "import_orders"),
+        ("python -m django migrate", "migrate"),
+        ("python manage.py", ""),
+        ("python manage.py runserver 8000", ""),
+        ("python -m celery -A shop worker", ""),
+        ("python -m gunicorn.app.wsgiapp shop:app", ""),
+        ("python -c print(1)", ""),
+        ("python -", ""),
+        ("python", ""),
+        ("gunicorn shop:app", ""),
+        ("celery -A shop worker", ""),
+    ],
+)
+def test_a_script_names_its_own_entrypoint_and_a_server_does_not(command: str, name: str) -> None:
+    assert script_name(command.split()) == name
+    environment, _ = prepared_environment({}, command.split())
+    assert environment.get("SPANCOST_ENTRYPOINT", "") == name
+
+
+def test_an_entrypoint_of_the_file_stays(in_empty_folder: Path) -> None:
+    (in_empty_folder / "spancost.yaml").write_text("attribution: {entrypoint: nightly import}\n")
+    environment, _ = prepared_environment({}, ["python", "app.py"])
+    assert "SPANCOST_ENTRYPOINT" not in environment
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,7 @@ _HTTPX = _Capture("spancost.capture.http_clients.httpx", hooks=("response_hook",
 
 _CAPTURES: dict[str, _Capture] = {
     "AioHttpClientInstrumentor": _Capture("spancost.capture.http_clients.aiohttp", hooks=("response_hook",)),
+    "AioHttpServerInstrumentor": _Capture("spancost.capture.aiohttp_server", patches=True),
     "AiobotocoreInstrumentor": _BOTOCORE,
     "BotocoreInstrumentor": _BOTOCORE,
     "DjangoInstrumentor": _Capture(

@@ -25,6 +25,18 @@ _INSTRUMENT: Final = "opentelemetry-instrument"
 _EXPORTERS: Final = ("OTEL_TRACES_EXPORTER", "OTEL_METRICS_EXPORTER", "OTEL_LOGS_EXPORTER")
 _VALUE_OPTIONS: Final = frozenset({"-A", "--app", "-m"})
 _PYTHONS: Final = ("python", "pypy")
+_PYTHON_VALUE_OPTIONS: Final = frozenset({"-W", "-X", "--check-hash-based-pycs"})
+_MANAGERS: Final = frozenset({"manage", "django"})
+"""What runs the command of a Django project that follows."""
+_SERVERS: Final = frozenset(
+    {
+        "aiohttp", "arq", "bottle", "celery", "daphne", "dramatiq", "faststream", "fastapi", "flask", "flower", "granian",
+        "gunicorn", "huey", "hypercorn", "jupyter", "procrastinate", "robyn", "rq", "sanic", "streamlit", "taskiq",
+        "tornado", "twisted", "uvicorn", "uwsgi", "waitress",
+    }
+)  # fmt: skip
+"""Modules that serve or consume: every request or message of theirs has a name of its own."""
+_SERVER_COMMANDS: Final = frozenset({"runserver", "runserver_plus", "testserver"})
 
 
 def run(
@@ -91,6 +103,7 @@ def prepared_environment(
     """
     environment = dict(environ)
     notes: list[str] = []
+    script = script_name(command)
     flags = {names.ENV_COMPUTE: ("--compute", compute), names.ENV_REGION: ("--region", region)}
     environment.update({variable: value for variable, (_, value) in flags.items() if value})
     if "OTEL_SERVICE_NAME" not in environ and "service.name=" not in environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
@@ -112,6 +125,8 @@ def prepared_environment(
         by_variable = environment.get(names.ENV_ENABLED, "").strip()
         why = f"{names.ENV_ENABLED}={by_variable}" if by_variable else f"enabled: false in {config.place}"
         return environment, [f"spancost is off ({why})"]
+    if script and not config.entrypoint:
+        environment[names.ENV_ENTRYPOINT] = script
     path = os.path.abspath(ledger or config.ledger or DEFAULT_LEDGER)  # the application may change its folder
     environment[names.ENV_LEDGER] = path
     try:
@@ -157,6 +172,36 @@ def service_name(command: Sequence[str]) -> str:
             if index == 0 or not rest[index - 1].startswith("-"):
                 break
     return program
+
+
+def script_name(command: Sequence[str]) -> str:
+    """Return the name of a script that Python runs; empty for servers, workers and programs of other kinds.
+
+    `python jobs/nightly.py` is `nightly`, `python -m jobs.nightly` is `jobs.nightly`, `python manage.py import` is
+    `import`; `gunicorn app`, `python -m celery worker` and `python manage.py runserver` are none.
+    """
+    if not Path(command[0]).name.startswith(_PYTHONS):
+        return ""
+    words = iter(command[1:])
+    name = ""
+    for word in words:
+        if word in _PYTHON_VALUE_OPTIONS:
+            next(words, None)
+        elif word == "-m":
+            name = next(words, "")
+            break
+        elif word.startswith("-m"):
+            name = word[2:]
+            break
+        elif word == "-" or word.startswith("-c"):
+            return ""
+        elif not word.startswith("-"):
+            name = word
+            break
+    name = _module(name)
+    if name in _MANAGERS:
+        name = next((word for word in words if not word.startswith("-")), "")
+    return "" if name.partition(".")[0] in _SERVERS or name in _SERVER_COMMANDS else name
 
 
 def _module(word: str) -> str:

@@ -53,6 +53,8 @@ class Config:
     """vCPUs that the container asked for; None: not said."""
     memory_request_gib: float | None = None
     """Memory that the container asked for, GiB; None: not said."""
+    entrypoint: str = ""
+    """What outgoing calls without a parent are done for: the name of a script; empty: each has its own name."""
     egress_clients: str = "auto"
     """Who receives responses: `auto`, `internet`, `private` or `cdn`."""
     egress_proxy: bool = False
@@ -128,6 +130,7 @@ _FILE_KEYS: Final[Mapping[str, tuple[str, Parser]]] = {
     "compute.detect": ("detect", values.boolean),
     "compute.cpu_request": ("cpu_request", values.cpus),
     "compute.memory_request": ("memory_request_gib", values.gibibytes),
+    "attribution.entrypoint": ("entrypoint", values.text),
     "egress.clients": ("egress_clients", values.clients),
     "egress.proxy": ("egress_proxy", values.boolean),
     "egress.rules": ("egress_rules", values.egress_rules),
@@ -164,6 +167,7 @@ _ENVIRONMENT: Final[Mapping[str, tuple[str, Parser]]] = {
     names.ENV_DETECT: ("detect", values.boolean),
     names.ENV_CPU_REQUEST: ("cpu_request", values.cpus),
     names.ENV_MEMORY_REQUEST: ("memory_request_gib", values.gibibytes),
+    names.ENV_ENTRYPOINT: ("entrypoint", values.text),
     names.ENV_EGRESS_CLIENTS: ("egress_clients", values.clients),
     names.ENV_INJECT_CONSUMED_CAPACITY: ("inject_consumed_capacity", values.boolean),
     names.ENV_PRICES: ("prices_file", values.text),

@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 from spancost.charge import CLIENT, CONSUMER, INTERNAL, PRODUCER, SERVER
 from spancost.offline.files import NOT_JSON, loads
 from spancost.offline.otlp import BAD_SPAN, Json
-from spancost.offline.pricing import Pricing, Process
+from spancost.offline.pricing import ENTRY_KINDS, Pricing, Process
 
 _TRACE_MASK: Final = 2**64 - 1
 _KINDS: Final = {"server": SERVER, "client": CLIENT, "producer": PRODUCER, "consumer": CONSUMER, "internal": INTERNAL}
@@ -74,7 +74,7 @@ class JaegerReader:
         own, parent = int(span["spanID"], 16), _parent(span, trace)
         name = str(span.get("operationName") or "")
         pricing = self._pricing
-        if kind in (SERVER, CONSUMER) or pricing.is_wanted(tuple(attributes)):
+        if kind in ENTRY_KINDS or pricing.is_wanted(tuple(attributes)):
             start_ns = int(span.get("startTime") or 0) * _US
             end_ns = start_ns + int(span.get("duration") or 0) * _US
             pricing.add(trace, own, parent, kind, process, scope, name, attributes, start_ns, end_ns, failed=failed)

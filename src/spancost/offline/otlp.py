@@ -15,7 +15,7 @@ import msgspec
 
 from spancost.charge import CLIENT, CONSUMER, INTERNAL, PRODUCER, SERVER
 from spancost.offline.otlp_shape import Attribute, Span, Traces, Value, attributes_of, span_of
-from spancost.offline.pricing import Pricing, Process
+from spancost.offline.pricing import ENTRY_KINDS, Pricing, Process
 from spancost.offline.table import KIND_BITS, LOCAL, REMOTE
 
 Json = Any
@@ -34,7 +34,6 @@ _KINDS: Final[dict[object, int]] = {
     "SPAN_KIND_PRODUCER": PRODUCER,
     "SPAN_KIND_CONSUMER": CONSUMER,
 }
-_ENTRY_KINDS: Final = (SERVER, CONSUMER)
 _NOTHING: Final[Any] = {}
 _HAS_IS_REMOTE: Final = 0x100
 _IS_REMOTE: Final = 0x200
@@ -110,7 +109,7 @@ class OtlpReader:
                 if flags and flags & _HAS_IS_REMOTE:
                     mark |= REMOTE if flags & _IS_REMOTE else LOCAL
                 attributes = span.attributes or ()
-                is_wanted: bool | None = mark & KIND_BITS in _ENTRY_KINDS
+                is_wanted: bool | None = mark & KIND_BITS in ENTRY_KINDS
                 if not is_wanted:
                     keys = tuple([one.key for one in attributes])
                     is_wanted = wanted.get(keys)

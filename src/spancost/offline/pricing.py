@@ -8,11 +8,12 @@ from typing import Any, Final, NamedTuple
 
 from spancost import names
 from spancost._guard import logger
-from spancost.attribution import entry_labels, from_attributes, routeless_labels
-from spancost.charge import CONSUMER, NO_FACTS, SERVER, Charge, SpanView, new_view
+from spancost.attribution import from_attributes
+from spancost.charge import CONSUMER, NO_FACTS, PRODUCER, SERVER, Charge, SpanView, new_view
 from spancost.config import Config
 from spancost.detect import Surroundings
 from spancost.detect.metadata import Services
+from spancost.entry_labels import NAMING_ATTRIBUTES, PROCESS, RECEIVE, entry_labels, message_step, routeless_labels
 from spancost.meters.choice import component_of, lacks_usage, meter_error, without_usage
 from spancost.meters.http_api import HttpApiMeter
 from spancost.meters.http_parts import host_and_path
@@ -20,7 +21,7 @@ from spancost.meters.llm import LlmMeter, LlmUsage, is_llm, operation_of, read_u
 from spancost.meters.meter_set import MeterSet, make_meters
 from spancost.offline.charges import ALWAYS, UNLESS_NESTED, UNLESS_TRANSPORT, ChargeTable
 from spancost.offline.labels import Attributions, Entries
-from spancost.offline.table import KIND_BITS, SpanTable
+from spancost.offline.table import KIND_BITS, ONE_MESSAGE, RECEIVES, SpanTable
 from spancost.prices.book import PriceBook
 from spancost.prices.configured import http_rules, token_prices
 from spancost.prices.discounts import Discounts
@@ -31,12 +32,14 @@ _MAX_TEXT: Final = 200
 _MAX_SECOND: Final = 2**32 - 1
 _MAX_NS: Final = 2**63
 _MAX_SHAPES: Final = 5_000
-_NAMING: Final = frozenset({"celery.task_name", "faas.name"})
 _ATTRIBUTING: Final = frozenset({names.FEATURE, names.TENANT, names.TEAM})
 _WANTED_KEYS: Final = frozenset(
-    {"http.method", "http.request.method", "rpc.system", "rpc.system.name", *_NAMING, *_ATTRIBUTING}
+    {"http.method", "http.request.method", "rpc.system", "rpc.system.name", *NAMING_ATTRIBUTES, *_ATTRIBUTING}
 )
 _WANTED_PREFIXES: Final = ("ai.", "gen_ai.", "langfuse.", "litellm.", "llm.", "openinference.", "traceloop.")
+ENTRY_KINDS: Final = (SERVER, CONSUMER, PRODUCER)
+"""Kinds of spans whose attributes say what was asked for."""
+_STEPS: Final = {PROCESS: ONE_MESSAGE, RECEIVE: RECEIVES, "": 0}
 _PLACE_KEYS: Final = ("service.name", "cloud.provider", "cloud.platform", "cloud.region", "cloud.availability_zone")
 _NOWHERE: Final = Surroundings({}, Services("", "", ""))
 """Where a stored process ran is told by its resource: the surroundings of this one say nothing of it."""
@@ -167,6 +170,8 @@ class Pricing:
             raise ValueError("time")
         kind = mark & KIND_BITS
         second = min(start_ns // 1_000_000_000, _MAX_SECOND) if kind in (SERVER, CONSUMER) else 0
+        if kind == CONSUMER:
+            mark |= _STEPS[message_step(name, attributes)]
         span = self.table.add(
             trace,
             span_id,
@@ -187,7 +192,7 @@ class Pricing:
             self._hold(span, trace, view, process.meters, start_ns, end_ns)
 
     def _entry(self, name: str, kind: int, attributes: Mapping[str, Any]) -> int:
-        if kind in (SERVER, CONSUMER) or not _NAMING.isdisjoint(attributes):
+        if kind in ENTRY_KINDS or not NAMING_ATTRIBUTES.isdisjoint(attributes):
             return self.entries.of_labels(entry_labels(name, kind, attributes) or routeless_labels(attributes))
         return self.entries.of_name(name)
 

@@ -15,6 +15,10 @@ LOCAL: Final = 16
 """The span says that its parent is in the same process."""
 REPEATED: Final = 32
 """The span was read before, from another line or file."""
+RECEIVES: Final = 64
+"""The span receives messages."""
+ONE_MESSAGE: Final = 128
+"""The span is the processing of one message."""
 NO_SPAN: Final = -1
 _ON_PATH: Final = -2
 _MAX_HOSTS: Final = 65_535
@@ -149,7 +153,7 @@ class SpanTable:
         for number, parent in enumerate(parents):
             if roots[number] >= 0:
                 continue
-            if parent >= 0 and roots[parent] >= 0 and marks[number] & LOCAL:
+            if parent >= 0 and roots[parent] >= 0 and marks[number] & LOCAL and not marks[number] & ONE_MESSAGE:
                 roots[number] = roots[parent]  # what most are; the same as below, sooner
                 continue
             path: list[int] = []
@@ -171,6 +175,8 @@ class SpanTable:
     def _starts_here(self, number: int, parent: int) -> bool:
         """True if a span whose parent is known begins the work of its process all the same."""
         mark = self.marks[number]
+        if mark & ONE_MESSAGE and self.marks[parent] & RECEIVES:
+            return True
         if mark & (REMOTE | LOCAL):
             return bool(mark & REMOTE)
         if self.processes[number] != self.processes[parent]:

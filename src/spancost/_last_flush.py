@@ -1,0 +1,95 @@
+"""The last flush of a process that ends without `atexit`: by a signal, or as a forked child.
+
+Children of multiprocessing and of Celery's prefork pool leave by `os._exit`. The first run finalizers of their own
+before that, the second send a signal of Celery: both are used, where these libraries are imported at all.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from typing import Any, Final
+
+_TIMEOUT_S: Final = 5.0
+_UID: Final = "spancost-last-flush"
+
+_hooked: Final[set[str]] = set()
+"""Libraries that tell us when a child ends."""
+
+
+def flush_in_time() -> None:
+    """Hand over everything that was charged and every span that waits for its export; takes five seconds at most."""
+    # On a thread of its own: a signal may have interrupted a holder of any lock, and then only time is lost.
+    flusher = threading.Thread(target=_flush, name="spancost-exit", daemon=True)
+    flusher.start()
+    flusher.join(_TIMEOUT_S)
+
+
+def _flush() -> None:
+    from opentelemetry import trace
+
+    from spancost._install import current_engine, flush, shutdown
+
+    engine = current_engine()
+    if engine is not None and engine.tree is not None:
+        engine.leave()
+    flush(_TIMEOUT_S)
+    shutdown(_TIMEOUT_S)
+    force_flush = getattr(trace.get_tracer_provider(), "force_flush", None)
+    if force_flush is not None:
+        force_flush(int(_TIMEOUT_S * 1000))
+
+
+def watch_children() -> None:
+    """Flush at the end of every child that is forked from now on, and of this process if it is such a child."""
+    if "fork" in _hooked or not hasattr(os, "register_at_fork"):
+        return
+    _hooked.add("fork")
+    # Before each fork, since the library that forks is imported by then, and by no means on our account.
+    os.register_at_fork(before=_hook_libraries)
+    _hook_libraries()
+    process = sys.modules.get("multiprocessing.process")
+    if process is not None and process.parent_process() is not None:
+        _finalize_child()
+
+
+def _hook_libraries() -> None:
+    from spancost._install import current_engine
+
+    for library, hook in (("celery.signals", _hook_celery), ("multiprocessing.util", _hook_multiprocessing)):
+        module = sys.modules.get(library)
+        if module is None or library in _hooked:
+            continue
+        try:
+            hook(module)
+            _hooked.add(library)
+        except Exception:
+            engine = current_engine()
+            if engine is not None:
+                engine.errors.caught("fork")
+
+
+def _hook_celery(signals: Any) -> None:
+    signals.worker_process_shutdown.connect(_end_child, weak=False, dispatch_uid=_UID)
+
+
+def _hook_multiprocessing(util: Any) -> None:
+    util.register_after_fork(watch_children, _finalize_child)
+
+
+def _finalize_child(_: object = None) -> None:
+    # After its own children have been joined; a finalizer of the parent is forgotten at the fork, this one is the child's.
+    sys.modules["multiprocessing.util"].Finalize(None, _end_child, exitpriority=-100)
+
+
+def _end_child(*_: object, **__: object) -> None:
+    from spancost._install import current_engine
+
+    engine = current_engine()
+    if engine is None or engine.tree is None or engine.is_stopped:
+        return  # nothing was priced here
+    try:
+        flush_in_time()
+    except Exception:
+        engine.errors.caught("exit")
