@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, Generator
-from typing import Any
 
 import pytest
 from opentelemetry import trace
@@ -14,9 +13,8 @@ from opentelemetry.trace import SpanKind
 
 from spancost import attribute, names
 from spancost.attribution import Tags, no_attribution, tags_of
-from spancost.charge import CONSUMER, INTERNAL, SERVER
 from spancost.testing import World, priced_provider
-from spancost.window import Attribution, EntryLabels
+from spancost.window import Attribution
 from tests.spans import EGRESS_USD_PER_GB, GB, PUT_USD, REGION, put_item, server, start
 
 

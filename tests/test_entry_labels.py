@@ -62,6 +62,16 @@ _TASKS: list[tuple[int, str, dict[str, Any], EntryLabels | None]] = [
         {"celery.action": "apply_async", "celery.task_name": "shop.send", "messaging.destination": "celery"},
         _entrypoint("apply_async/shop.send"),
     ),
+    (
+        CONSUMER,  # opentelemetry-instrumentation-rq 0.1.4
+        "consume default",
+        {
+            "messaging.operation.name": "consume",
+            "messaging.destination.name": "default",
+            "rq.job.function": "shop.send",
+        },
+        _entrypoint("shop.send"),
+    ),
     (CONSUMER, "remoulade/process", {"remoulade.action": "run"}, _entrypoint("remoulade/process")),
 ]
 _MESSAGES: list[tuple[int, str, dict[str, Any], EntryLabels | None]] = [
@@ -186,6 +196,7 @@ def test_work_with_a_span_around_it_keeps_its_own_name(
         ("x", {"messaging.operation": "process"}, "process"),
         ("x", {"messaging.operation.name": "poll", "messaging.operation.type": "receive"}, "receive"),
         ("orders process", {"messaging.operation": "receive"}, "receive"),
+        ("recv", {}, "receive"),  # confluent-kafka, around each poll
         ("reprocess", {}, ""),
         ("run/shop.send", {}, ""),
     ],

@@ -79,7 +79,7 @@ def _hook_multiprocessing(util: Any) -> None:
 
 
 def _finalize_child(_: object = None) -> None:
-    # After its own children have been joined; a finalizer of the parent is forgotten at the fork, this one is the child's.
+    # After its own children have been joined. A finalizer of the parent would be forgotten at the fork.
     sys.modules["multiprocessing.util"].Finalize(None, _end_child, exitpriority=-100)
 
 

@@ -2,8 +2,8 @@
 
     HTTP server span               http.route and the method; None while it has no route (yet)
     gRPC or other RPC server span  package.Service/Method
-    Celery task                    the task's name
-    function (Lambda)              faas.name, else the span name, which is the function's; behind an API Gateway the route
+    Celery task, RQ job            the task's name, the function's name
+    function (Lambda)              faas.name, else the span name, which is the function's; the route behind a REST API
     message consumed or sent       operation and destination, `process orders`
     outgoing call without a parent what the process calls itself (`SPANCOST_ENTRYPOINT`), else the span name
     any other span                 the span name
@@ -30,6 +30,10 @@ ANONYMOUS: Final = "(anonymous)"
 
 NAMING_ATTRIBUTES: Final = frozenset({"celery.task_name", "faas.name"})
 """Attributes that name the work of a local root that neither serves nor consumes."""
+
+PROCESS: Final = "process"
+RECEIVE: Final = "receive"
+_STEPS: Final = {"process": PROCESS, "receive": RECEIVE, "recv": RECEIVE, "poll": RECEIVE}
 
 _OPERATIONS: Final = ("messaging.operation.name", "messaging.operation.type", "messaging.operation")
 _DESTINATIONS: Final = ("messaging.destination.template", "messaging.destination.name", "messaging.destination")
@@ -68,7 +72,7 @@ def entry_labels(name: str, kind: int, attributes: Mapping[str, Any], process: s
             return shared_labels("", "", label_text(_rpc_name(get("rpc.service"), str(rpc_method))))
     named = ""
     if kind not in (CLIENT, PRODUCER):
-        named = get("celery.task_name") or get("faas.name")
+        named = get("celery.task_name") or get("rq.job.function") or get("faas.name")
     if not named and kind in (CONSUMER, PRODUCER):
         named = _message_name(name, kind, attributes)
     return shared_labels("", "", label_text(named or name))
@@ -94,22 +98,17 @@ def takes_process_name(kind: int, process: str) -> bool:
     return bool(process) and kind in (CLIENT, PRODUCER)
 
 
-PROCESS: Final = "process"
-RECEIVE: Final = "receive"
-
-
 def message_step(name: str, attributes: Mapping[str, Any]) -> str:
     """Return what a span of kind CONSUMER does with messages: `process`, `receive`, or nothing that is known.
 
     The processing of one message that starts below the span that has received it is work of its own, a local root:
-    what receives (boto3's SQS client) ends before the work begins, so nothing of it would be in that span's total.
+    what receives (boto3's SQS client, Confluent's Kafka client) ends before the work begins, so nothing of it would be
+    in that span's total.
     """
-    said = [attributes[key] for key in _OPERATIONS if key in attributes]
-    for step in (PROCESS, RECEIVE):
-        # The instrumentation of boto3 says so only once the span has started: till then the name does.
-        if step in said or not said and (name.endswith(f" {step}") or name.startswith(f"{step} ")):
-            return step
-    return ""
+    said = [str(attributes[key]) for key in _OPERATIONS if key in attributes]
+    # Some instrumentations say so only once the span has started, some never: then the name does.
+    words = said or name.split(" ")
+    return next((_STEPS[word] for word in words if word in _STEPS), "")
 
 
 def _web_labels(name: str, method: object, attributes: Mapping[str, Any]) -> EntryLabels | None:
@@ -136,11 +135,11 @@ def _message_name(name: str, kind: int, attributes: Mapping[str, Any]) -> str:
         return ""
     shown = found
     if not get("messaging.destination.template"):
-        # Some instrumentations mark every message that is sent as temporary.
-        is_temporary = get("messaging.destination.temporary") or kind == CONSUMER and get("messaging.temp_destination")
+        # Of the older name: some instrumentations mark every message that is sent with it.
+        was_temporary = get("messaging.temp_destination") if kind == CONSUMER else None
         if get("messaging.destination.anonymous"):
             shown = ANONYMOUS
-        elif is_temporary or _GENERATED.search(found):
+        elif was_temporary or get("messaging.destination.temporary") or _GENERATED.search(found):
             shown = TEMPORARY
     operation = next((str(get(key)) for key in _OPERATIONS if get(key)), "") or _operation_in(name, found)
     return f"{operation} {shown}".strip()

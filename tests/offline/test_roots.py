@@ -80,6 +80,30 @@ def test_a_consumer_is_named_by_operation_and_destination(tmp_path: Path) -> Non
     assert rollup.requests == 1
 
 
+@pytest.mark.parametrize("is_remote", [None, False])
+def test_processing_of_a_message_is_a_root_though_it_starts_inside_the_receiving_span(
+    tmp_path: Path, is_remote: bool | None
+) -> None:
+    attributes = {"messaging.system": "aws.sqs", "messaging.destination": "orders"}
+    spans = [
+        Span(1, 0, "orders receive", "CONSUMER", {**attributes, "messaging.operation": "receive"}),
+        Span(
+            2,
+            1,
+            "orders process",
+            "CONSUMER",
+            {**attributes, "messaging.operation": "process"},
+            parent_is_remote=is_remote,
+        ),
+        Span(3, 2, "put", "CLIENT", put_item(), parent_is_remote=is_remote),
+    ]
+    rollup = priced_spans(tmp_path, spans, ["entrypoint"])
+    assert {row.key[0]: (row.requests, row.usd) for row in rollup.rows} == {
+        "receive orders": (1, 0.0),
+        "process orders": (1, pytest.approx(PUT_USD)),
+    }
+
+
 def test_parents_that_form_a_ring_end_somewhere(tmp_path: Path) -> None:
     spans = [
         Span(1, 2, "a", "CLIENT", chat(10, 1), scope="x"),

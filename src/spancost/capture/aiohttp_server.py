@@ -38,11 +38,12 @@ def patch() -> Callable[[], None]:
     """Measure all applications that are instrumented from now on; return a function that undoes it."""
     from aiohttp import web, web_protocol
 
+    server: Any = web_protocol.RequestHandler
     # While its instrumentor class is being defined, the module is not importable yet.
     instrumentation: Any = sys.modules[_MODULE]
     make_middleware = instrumentation.create_aiohttp_middleware
     write = web.StreamResponse.write
-    finish_response = web_protocol.RequestHandler.finish_response
+    finish_response = server.finish_response
 
     def create_aiohttp_middleware(*args: Any, **kwargs: Any) -> Any:
         middleware = make_middleware(*args, **kwargs)
@@ -68,15 +69,15 @@ def patch() -> Callable[[], None]:
 
     instrumentation.create_aiohttp_middleware = create_aiohttp_middleware
     web.StreamResponse.write = counted_write
-    web_protocol.RequestHandler.finish_response = finish
+    server.finish_response = finish
 
     def undo() -> None:
         if instrumentation.create_aiohttp_middleware is create_aiohttp_middleware:
             instrumentation.create_aiohttp_middleware = make_middleware
         if web.StreamResponse.write is counted_write:
             web.StreamResponse.write = write
-        if web_protocol.RequestHandler.finish_response is finish:
-            web_protocol.RequestHandler.finish_response = finish_response
+        if server.finish_response is finish:
+            server.finish_response = finish_response
 
     return undo
 
@@ -123,7 +124,7 @@ def _observe(span: Any, request: Any, response: Any) -> None:
             facts[RESPONSE_BYTES] = size_bytes
             return
     facts[RESPONSE_STREAMING] = True
-    request[_SPAN] = span
+    request.__dict__[_SPAN] = span  # plain assignment warns, and so does the request's own storage
 
 
 def _size_by_now(request: Any, response: Any) -> int | None:
@@ -143,14 +144,14 @@ def _size_by_now(request: Any, response: Any) -> int | None:
 def _finish(request: Any, response: Any) -> None:
     """Report what an answer has sent of which the size was not known inside the span."""
     try:
-        span = request.pop(_SPAN, None)
+        span = request.__dict__.pop(_SPAN, None)
         if span is None:
             return
         length = parse_length(response.headers.get("Content-Length"))
         if length is None and not response.compression:
             length = getattr(response, _WRITTEN, None)
         if length is None:
-            report_late(span, {})  # nobody knows: unpriced
+            report_late(span, {RESPONSE_STREAMING: False})  # nobody knows: unpriced
         else:
             settle(span, 0 if has_no_body(request.method, response.status) else length)
     except Exception:

@@ -30,9 +30,9 @@ _MANAGERS: Final = frozenset({"manage", "django"})
 """What runs the command of a Django project that follows."""
 _SERVERS: Final = frozenset(
     {
-        "aiohttp", "arq", "bottle", "celery", "daphne", "dramatiq", "faststream", "fastapi", "flask", "flower", "granian",
-        "gunicorn", "huey", "hypercorn", "jupyter", "procrastinate", "robyn", "rq", "sanic", "streamlit", "taskiq",
-        "tornado", "twisted", "uvicorn", "uwsgi", "waitress",
+        "aiohttp", "arq", "bottle", "celery", "daphne", "dramatiq", "fastapi", "faststream", "flask", "flower",
+        "granian", "gunicorn", "huey", "hypercorn", "jupyter", "procrastinate", "robyn", "rq", "sanic", "streamlit",
+        "taskiq", "tornado", "twisted", "uvicorn", "uwsgi", "waitress",
     }
 )  # fmt: skip
 """Modules that serve or consume: every request or message of theirs has a name of its own."""
