@@ -1,14 +1,17 @@
 """The last flush of a process that ends without `atexit`: by a signal, or as a forked child.
 
-Children of multiprocessing and of Celery's prefork pool leave by `os._exit`. The first run finalizers of their own
-before that, the second send a signal of Celery: both are used, where these libraries are imported at all.
+Children of multiprocessing, of Celery's prefork pool and of RQ leave by `os._exit`. The first run finalizers of their
+own before that, the second send a signal of Celery, and RQ's child does one job: each is hooked where its library is
+imported at all.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import threading
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 _TIMEOUT_S: Final = 5.0
@@ -57,7 +60,7 @@ def watch_children() -> None:
 def _hook_libraries() -> None:
     from spancost._install import current_engine
 
-    for library, hook in (("celery.signals", _hook_celery), ("multiprocessing.util", _hook_multiprocessing)):
+    for library, hook in _HOOKS.items():
         module = sys.modules.get(library)
         if module is None or library in _hooked:
             continue
@@ -76,6 +79,28 @@ def _hook_celery(signals: Any) -> None:
 
 def _hook_multiprocessing(util: Any) -> None:
     util.register_after_fork(watch_children, _finalize_child)
+
+
+def _hook_rq(module: Any) -> None:
+    base = getattr(module, "BaseWorker", None) or module.Worker
+    perform_job = base.perform_job
+
+    @functools.wraps(perform_job)
+    def perform_job_and_flush(self: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return perform_job(self, *args, **kwargs)
+        finally:
+            if getattr(self, "is_horse", False):  # a child that was forked for this job
+                _end_child()
+
+    base.perform_job = perform_job_and_flush
+
+
+_HOOKS: Final[Mapping[str, Callable[[Any], None]]] = {
+    "celery.signals": _hook_celery,
+    "multiprocessing.util": _hook_multiprocessing,
+    "rq.worker": _hook_rq,
+}
 
 
 def _finalize_child(_: object = None) -> None:

@@ -106,7 +106,7 @@ def books(
 @pytest.mark.e2e
 def test_every_task_of_every_child_is_counted_and_charged_once(books: tuple[Books, OtlpReceiver]) -> None:
     found = books[0].rows(
-        "SELECT b.entrypoint, r.outcome, SUM(r.count), SUM(r.total_usd) FROM requests r "
+        "SELECT b.entrypoint, r.outcome, SUM(r.count), SUM(r.total_usd) FROM requests_minute r "
         "JOIN labels b ON b.id = r.labels_id WHERE r.served GROUP BY 1, 2 ORDER BY 1, 2"
     )
     counts = {(entrypoint, outcome): count for entrypoint, outcome, count, _ in found}
@@ -133,6 +133,7 @@ def test_total_of_a_task_stays_in_its_process(books: tuple[Books, OtlpReceiver])
     assert len(producers) == _ORDERS + 1
     assert all(names.COMPONENT_USD[names.LLM] not in span.attributes for span in producers)
     found = books[0].rows(
-        "SELECT SUM(r.count) FROM requests r JOIN labels b ON b.id = r.labels_id WHERE b.entrypoint = 'send orders'"
+        "SELECT SUM(r.count) FROM requests_minute r JOIN labels b ON b.id = r.labels_id "
+        "WHERE b.entrypoint = 'send orders'"
     )
     assert found == [(1,)]  # one run of the script

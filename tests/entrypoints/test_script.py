@@ -48,7 +48,7 @@ def _reported(folder: Path) -> dict[str, tuple[int, float]]:
 
 
 def _outcomes(folder: Path) -> dict[str, int]:
-    found = Books(folder / "ledger.sqlite").rows("SELECT outcome, SUM(count) FROM requests GROUP BY outcome")
+    found = Books(folder / "ledger.sqlite").rows("SELECT outcome, SUM(count) FROM requests_minute GROUP BY outcome")
     return {outcome: count for outcome, count in found if count}
 
 
