@@ -178,9 +178,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "ledger.sqlite")
         counted, usd = write_month(path, requests, days, progress=True)
-        print(
-            f"{counted:,} requests, ${usd:,.2f}, {size_mb(path):,.0f} MB: {size_mb(path) / counted * 1e6:,.1f} MB per million"
-        )
+        whole_mb = size_mb(path)
+        print(f"{counted:,} requests, ${usd:,.2f}, {whole_mb:,.0f} MB: {whole_mb / counted * 1e6:,.1f} MB per million")
         for table, rows in rows_of(path).items():
             print(f"  {table:28} {rows:12,} rows")
         for arguments in REPORTS:
