@@ -152,7 +152,7 @@ class LedgerReader:
                     unpriced={name: n for name, n in zip(names.COMPONENTS, amounts[1::2], strict=True) if n},
                 )
             )
-        if all(map(is_request_key, question.by)) and all(is_request_key(one.key) for one in selection.where):
+        if all(map(is_request_key, question.by)) and all(is_request_key(one.key) for one in question.selection.where):
             seen = {row.key for row in rows}
             nothing: dict[str, float] = dict.fromkeys(names.COMPONENTS, 0.0)
             rows.extend(
