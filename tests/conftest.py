@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 import spancost._install as spancost_install
-from spancost import attribution
 from spancost.capture import facts
 
 
@@ -31,16 +30,14 @@ def _collectors() -> set[Any]:
 
 @pytest.fixture(autouse=True)
 def isolated_globals() -> Iterator[None]:
-    """What `install`, `attribute` and capture hooks keep per process is put back."""
+    """What `install` and capture hooks keep per process is put back."""
     engine = spancost_install._default  # pyright: ignore[reportPrivateUsage]
     reports = (facts._late_report, facts._failure_report)  # pyright: ignore[reportPrivateUsage]
-    seen = attribution._Use.seen  # pyright: ignore[reportPrivateUsage]
     collectors = _collectors()
     yield
     for collector in _collectors() - collectors:
         sys.modules["prometheus_client"].REGISTRY.unregister(collector)
     spancost_install._default = engine  # pyright: ignore[reportPrivateUsage]
-    attribution._Use.seen = seen  # pyright: ignore[reportPrivateUsage]
     facts.connect(*reports)
 
 

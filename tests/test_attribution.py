@@ -12,7 +12,7 @@ from opentelemetry.instrumentation.threading import ThreadingInstrumentor
 from opentelemetry.trace import SpanKind
 
 from spancost import attribute, names
-from spancost.attribution import Tags, no_attribution, tags_of
+from spancost.attribution import no_attribution, tags_of
 from spancost.testing import World, priced_provider
 from spancost.window import Attribution
 from tests.spans import EGRESS_USD_PER_GB, GB, PUT_USD, REGION, put_item, server, start
@@ -213,7 +213,7 @@ def test_object_shared_by_threads_is_left_by_each_of_them_on_its_own() -> None:
         thread.start()
     for thread in threads:
         thread.join(10)
-    assert after == {"first": None, "inside": Tags(Attribution("", "acme", "")), "second": None}
+    assert after == {"first": None, "inside": Attribution("", "acme", ""), "second": None}
 
 
 def test_object_shared_by_tasks_and_entered_twice_is_undone_step_by_step(caplog: pytest.LogCaptureFixture) -> None:
@@ -228,7 +228,7 @@ def test_object_shared_by_tasks_and_entered_twice_is_undone_step_by_step(caplog:
                         await asyncio.sleep(0)
                 tags = tags_of(None)
                 assert tags is not None
-                assert tags.attribution.tenant == "inner"
+                assert tags.tenant == "inner"
         after.append(tags_of(None))
 
     async def main() -> None:
@@ -237,7 +237,7 @@ def test_object_shared_by_tasks_and_entered_twice_is_undone_step_by_step(caplog:
         after.append(tags_of(None))
 
     asyncio.run(main())
-    assert after == [Tags(Attribution("", "acme", ""))] * 3 + [None]
+    assert after == [Attribution("", "acme", "")] * 3 + [None]
     assert not caplog.records  # no token was used outside of its own context
 
 

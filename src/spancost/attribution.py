@@ -1,52 +1,33 @@
-"""Whose cost it is: feature, tenant and team."""
+"""Whose cost it is: feature, tenant, team and free labels."""
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Final, NamedTuple, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 
 from spancost import names
 from spancost.capture.facts import NODE_ATTRIBUTE
-from spancost.window import Attribution
+from spancost.window import Attribution, filled, free_labels
 from spancost.window import label_text as _label
 
 _CONTEXT_KEY: Final = "spancost-attribution"
 ATTRIBUTION_KEY: Final = _CONTEXT_KEY
-"""Where `attribute()` leaves its `Tags` in a context."""
+"""Where `attribute()` leaves its `Attribution` in a context."""
 ATTRIBUTION_ATTRIBUTES: Final = frozenset({names.FEATURE, names.TENANT, names.TEAM})
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-class Tags(NamedTuple):
-    """What `attribute()` says of the work inside it."""
-
-    attribution: Attribution
-    labels: tuple[tuple[str, str], ...] = ()
-    """Free labels, written on priced spans as `spancost.label.<name>`."""
-
-
-class _Use:
-    """Whether anybody attributes at all: spares every span a look into its context until then."""
-
-    seen = False
-
-
-def tags_in_use() -> bool:
-    """True once `attribute()` has been called in this process."""
-    return _Use.seen
-
-
-def tags_of(context: otel_context.Context | None) -> Tags | None:
+def tags_of(context: otel_context.Context | None) -> Attribution | None:
     """Return what `attribute()` has set in a context (the current one by default)."""
-    return cast("Tags | None", otel_context.get_value(_CONTEXT_KEY, context))
+    return cast("Attribution | None", otel_context.get_value(_CONTEXT_KEY, context))
 
 
 _entered: Final[ContextVar[tuple[tuple[attribute, Any], ...]]] = ContextVar("spancost-entered", default=())
@@ -58,7 +39,7 @@ class attribute:
 
     Every span that starts inside carries these labels, in child tasks and (with
     opentelemetry-instrumentation-threading) in threads, too. Keys that are still empty on the local root are set
-    there, so that the request's own compute and egress follow. Inner calls override outer ones key by key.
+    there, so that the request's own compute and egress follow. Inner calls override outer ones label by label.
 
     Args:
         feature: Product feature, for example `checkout`.
@@ -67,7 +48,7 @@ class attribute:
 
         team: Owner.
 
-        **labels: Further labels, written on priced spans as `spancost.label.<name>`.
+        **labels: Free labels, at most ten, such as `cost_center="4711"`; on priced spans `spancost.label.<name>`.
 
     Example:
         >>> from spancost import attribute
@@ -75,22 +56,17 @@ class attribute:
         ...     pass
     """
 
-    __slots__ = ("_given", "_labels")
+    __slots__ = ("_given",)
 
     def __init__(
         self, *, feature: str | None = None, tenant: str | None = None, team: str | None = None, **labels: str
     ) -> None:
-        self._given = Attribution(_label(feature), _label(tenant), _label(team))
-        self._labels = tuple((name, _label(value)) for name, value in labels.items())
+        free = free_labels((name, _label(value)) for name, value in labels.items())
+        self._given = Attribution(_label(feature), _label(tenant), _label(team), free)
 
     def __enter__(self) -> attribute:
-        _Use.seen = True
         outer = tags_of(None)
-        tags = Tags(self._given, self._labels)
-        if outer is not None:
-            inner_names = {name for name, _ in self._labels}
-            kept = tuple(pair for pair in outer.labels if pair[0] not in inner_names)
-            tags = Tags(filled(self._given, outer.attribution), self._labels + kept)
+        tags = self._given if outer is None else filled(self._given, outer)
         token = otel_context.attach(otel_context.set_value(_CONTEXT_KEY, tags))
         _entered.set((*_entered.get(), (self, token)))
         node = getattr(trace.get_current_span(), NODE_ATTRIBUTE, None)
@@ -99,7 +75,7 @@ class attribute:
             # There is none where our own start hook failed. One that has ended keeps whose it was: work in the
             # background that is somebody else's must not relabel the request.
             if root is not None and root.span is not None:
-                root.attribution = filled(root.attribution, tags.attribution)
+                root.attribution = filled(root.attribution, tags)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -121,7 +97,7 @@ class attribute:
 
         def again() -> attribute:
             fresh = attribute()
-            fresh._given, fresh._labels = self._given, self._labels
+            fresh._given = self._given
             return fresh
 
         if inspect.iscoroutinefunction(function):
@@ -204,17 +180,28 @@ def no_attribution() -> Generator[None]:
         otel_context.detach(token)
 
 
-def filled(first: Attribution, second: Attribution) -> Attribution:
-    """Return `first` with its empty keys taken from `second`."""
-    if first == second or second == _NOBODY:
-        return first
-    return Attribution(first.feature or second.feature, first.tenant or second.tenant, first.team or second.team)
-
-
-_NOBODY: Final = Attribution()
+def names_label(attribute_names: Iterable[str]) -> bool:
+    """True if one of these attributes of a span says whose cost it is."""
+    return any(name in ATTRIBUTION_ATTRIBUTES or name.startswith(names.LABEL_PREFIX) for name in attribute_names)
 
 
 def from_attributes(attributes: Mapping[str, Any]) -> Attribution:
-    """Read feature, tenant and team from span attributes."""
+    """Read feature, tenant, team and free labels from span attributes."""
     get = attributes.get
-    return Attribution(_label(get(names.FEATURE)), _label(get(names.TENANT)), _label(get(names.TEAM)))
+    # Copied first: the span of a request that goes on may be given another attribute by its own thread meanwhile.
+    free = [name for name in tuple(attributes) if name.startswith(names.LABEL_PREFIX)]
+    return Attribution(
+        _label(get(names.FEATURE)),
+        _label(get(names.TENANT)),
+        _label(get(names.TEAM)),
+        free_labels((name.removeprefix(names.LABEL_PREFIX), _label(get(name))) for name in free) if free else (),
+    )
+
+
+def as_attributes(attribution: Attribution) -> dict[str, str]:
+    """Return the span attributes that say an attribution."""
+    fields = zip((names.FEATURE, names.TENANT, names.TEAM), attribution[:3], strict=True)
+    said = {name: value for name, value in fields if value}
+    for name, value in attribution.labels:
+        said[names.LABEL_PREFIX + name] = value
+    return said

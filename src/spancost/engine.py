@@ -20,7 +20,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from spancost._guard import ErrorLog, logger
-from spancost.attribution import ATTRIBUTION_ATTRIBUTES, filled, from_attributes
+from spancost.attributing import PLACE as ATTRIBUTION
+from spancost.attributing import Attributing
 from spancost.capture import facts as capture_facts
 from spancost.charge import SERVER, Charge, PriceLine, SpanView
 from spancost.journal import (
@@ -36,11 +37,11 @@ from spancost.journal import (
 from spancost.lease import POLL_S, Lease, LeaseUnavailableError
 from spancost.measuring import Holders, is_inside_server_span, measure_held
 from spancost.meters.meter_set import MachineFound, MeterSet
-from spancost.nodes import NOBODY, LocalRoot, SpanNode
+from spancost.nodes import LocalRoot, SpanNode
 from spancost.span_attributes import mapping_of
 from spancost.trace_choice import TraceChoice
 from spancost.tree import Tree
-from spancost.window import INNER, LATE_ENTRY, LATE_INNER, Attribution, Batch
+from spancost.window import INNER, LATE_ENTRY, LATE_INNER, Batch
 
 if TYPE_CHECKING:
     from spancost.config import Config
@@ -113,6 +114,7 @@ class CostEngine:
         self.meters = meters
         self.sinks = list(sinks)
         self.errors = ErrorLog() if errors is None else errors
+        self.attributing = Attributing(config, self._failed)
         self.monotonic = monotonic
         self.keep_traces = keep_traces
         self.request_queues: list[deque[RequestRecord]] = []
@@ -163,7 +165,7 @@ class CostEngine:
         """Open LLM spans that hold usage of inner ones; under the lock."""
         self.journal: list[Entry] = []
         """What the span path has noted down since the last publishing; under the lock."""
-        self._fold = Fold(self._queue_request, self._failed, self.config.entrypoint)
+        self._fold = Fold(self._queue_request, self._failed, self.config.entrypoint, whose=self.attributing.of_root)
         """Belongs to whoever holds the publish lock."""
         self._overflow: Fold | None = None
         """What was folded under the lock because nobody published in time."""
@@ -213,6 +215,7 @@ class CostEngine:
             if self._is_ready:
                 return
             self.resource = resource
+            self._guarded(ATTRIBUTION, lambda: self.attributing.bind(resource))
             if self.prepare is not None:
                 prepare, self.prepare = self.prepare, None
                 self._guarded("prepare", lambda: prepare(resource))
@@ -434,7 +437,7 @@ class CostEngine:
             # The publishing thread is starved. Late and in the way, but bounded and nothing is lost.
             self.journal = []
             if self._overflow is None:
-                self._overflow = Fold(self._queue_request, self._failed, self.config.entrypoint)
+                self._overflow = Fold(self._queue_request, self._failed, self.config.entrypoint, whose=self.attributing.of_root)
             self._overflow.add(journal)
 
     def open_request_queue(self) -> deque[RequestRecord]:
@@ -483,16 +486,6 @@ class CostEngine:
     def book_unattributed(self, charges: Sequence[Charge]) -> None:
         """Charge usage that belongs to no span."""
         self._alone(self.note, Unattributed(charges, time.time_ns() // _MINUTE_NS))
-
-    def attribution_of(self, node: SpanNode, attributes: Mapping[str, Any]) -> Attribution | None:
-        """Return a span's own attribution, or None if it follows its local root."""
-        tags = node.tags
-        own = None if tags is None else tags.attribution
-        if attributes and not attributes.keys().isdisjoint(ATTRIBUTION_ATTRIBUTES):
-            own = filled(from_attributes(attributes), own or NOBODY)
-        if own is None or own == NOBODY:
-            return None
-        return own
 
     # --- upkeep: quiet roots and long requests ------------------------------------------------------
 
@@ -548,7 +541,7 @@ class CostEngine:
         holder.span = None  # its call is charged here; should it end one day, it is not charged again
         charges = measure_held(self.meters, self.errors, holder, self.holders)
         if isinstance(root, LocalRoot) and charges:
-            own = self.attribution_of(holder, {})
+            own = self.attributing.of_span(holder, {}, is_charged=True)
             if root.span is None:
                 self.note(Late(root, 0.0, 0, charges, own, minute, LATE_INNER))
             else:

@@ -90,6 +90,11 @@ def routeless_labels(attributes: Mapping[str, Any]) -> EntryLabels:
     return EntryLabels(names.NO_ROUTE, label_text(method), "")
 
 
+def final_labels(name: str, kind: int, attributes: Mapping[str, Any], process: str = "") -> EntryLabels:
+    """Read a local root's labels from all that it will ever say; arguments as for `entry_labels`."""
+    return entry_labels(name, kind, attributes, process) or routeless_labels(attributes)
+
+
 def takes_process_name(kind: int, process: str) -> bool:
     """True for a local root that is a mere call of its process, where the process has a name for them.
 

@@ -12,16 +12,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from spancost import names
-from spancost.attribution import ATTRIBUTION_ATTRIBUTES, filled, from_attributes
 from spancost.charge import CONSUMER, SERVER, Charge, PriceLine, calls_of, changed_line
-from spancost.entry_labels import entry_labels, routeless_labels, takes_process_name
-from spancost.nodes import NOBODY, Booked, LocalRoot
+from spancost.entry_labels import final_labels, takes_process_name
+from spancost.nodes import Booked, LocalRoot
 from spancost.trace_choice import COSTLIEST, SAMPLED, chosen
 from spancost.window import (
     ENTRY,
     IDLE,
     INNER,
     LATE_INNER,
+    NOBODY,
     UNATTRIBUTED,
     Attribution,
     Batch,
@@ -31,6 +31,7 @@ from spancost.window import (
     KeptTrace,
     RequestKey,
     RequestSum,
+    filled,
 )
 
 if TYPE_CHECKING:
@@ -114,13 +115,6 @@ class RequestRecord(NamedTuple):
     span: Span
 
 
-def attribution_of_root(root: LocalRoot, attributes: Mapping[str, Any]) -> Attribution:
-    """Return a local root's attribution as its span and `attribute()` have it now."""
-    if not attributes or attributes.keys().isdisjoint(ATTRIBUTION_ATTRIBUTES):
-        return root.attribution
-    return filled(from_attributes(attributes), root.attribution)
-
-
 def _is_failed_call(span: Span, attributes: Mapping[str, Any]) -> bool:
     """True for a gRPC method that has raised: its instrumentation records the exception, but sets no status."""
     return attributes.get(_GRPC_STATUS) == 0 and any(event.name == "exception" for event in span.events)
@@ -146,6 +140,8 @@ class Fold:
         failed: Called in `except` with the place when one entry cannot be added; the others are.
 
         process: Entrypoint of outgoing calls without a parent; empty for none.
+
+        whose: Returns the attribution of a local root from what its own span's attributes and its labels say.
     """
 
     def __init__(
@@ -153,10 +149,13 @@ class Fold:
         on_request: Callable[[RequestRecord], None] | None = None,
         failed: Callable[[str], None] | None = None,
         process: str = "",
+        *,
+        whose: Callable[[LocalRoot, Mapping[str, Any], EntryLabels], Attribution],
     ) -> None:
         self._on_request = on_request
         self._failed = failed
         self._process = process
+        self._whose = whose
         self._run: _Run | None = None
         """What the process has spent under its own name; its one request is counted at its end."""
         self._run_ended = False
@@ -228,15 +227,13 @@ class Fold:
             record = self._requests.setdefault(key, RequestSum(BUCKET_COUNT))
         return record
 
-    def _labels_of(self, root: LocalRoot, name: str, attributes: Mapping[str, Any]) -> EntryLabels:
-        return entry_labels(name, root.kind, attributes, self._process) or routeless_labels(attributes)
-
     def _ended(self, entry: Ended) -> None:
         root, minute = entry.root, entry.minute
         labels = root.labels
         if labels is None:
-            labels = root.labels = self._labels_of(root, entry.span.name, entry.attributes)
-        attribution = root.attribution = attribution_of_root(root, entry.attributes)
+            labels = root.labels = final_labels(entry.span.name, root.kind, entry.attributes, self._process)
+            root.attribution = self._whose(root, entry.attributes, labels)
+        attribution = root.attribution
         self._seconds(minute, labels, attribution, ENTRY, entry.seconds, 1)
         if root.inner_count:
             self._seconds(minute, labels, attribution, INNER, root.inner_s, root.inner_count)
@@ -262,8 +259,8 @@ class Fold:
 
     def _partial(self, entry: Partial) -> None:
         root = entry.root
-        labels = root.labels or self._labels_of(root, entry.name, entry.attributes)
-        attribution = attribution_of_root(root, entry.attributes)
+        labels = root.labels or final_labels(entry.name, root.kind, entry.attributes, self._process)
+        attribution = self._whose(root, entry.attributes, labels)
         if entry.inner_count:
             self._seconds(entry.minute, labels, attribution, INNER, entry.inner_s, entry.inner_count)
         self._inner(entry.charges, labels, attribution)

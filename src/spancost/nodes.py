@@ -8,15 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from spancost import names
 from spancost.charge import Charge, calls_of
 from spancost.tree import Node, Root
-from spancost.window import Attribution, EntryLabels, KeptNode
+from spancost.window import NOBODY, Attribution, EntryLabels, KeptNode
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import Span
 
-    from spancost.attribution import Tags
     from spancost.meters.llm import LlmUsage
-
-NOBODY = Attribution()
 
 Booked: TypeAlias = "tuple[Charge, Attribution | None, str, int, int]"
 """(charge, its own attribution or None for the root's, position, minute, calls as `calls_of` counts them)."""
@@ -39,8 +36,10 @@ class SpanNode(Node):
 
     facts: dict[str, Any] | None = None
     """What capture hooks saw."""
-    tags: Tags | None = None
-    """What `attribute()` had set when the span started."""
+    tags: Attribution | None = None
+    """What `attribute()` had set when the span started; not None where `baggage` is not."""
+    baggage: Attribution | None = None
+    """What the baggage said when the span started; None where none of it is to be read."""
     held: list[HeldUsage] | None = None
     """Usage of inner LLM spans that this span's charge replaces."""
     call_host: str | None = None
@@ -65,7 +64,9 @@ class LocalRoot(Root):
     labels: EntryLabels | None = None
     """Labels once they are final."""
     attribution: Attribution = NOBODY
-    """Set by `attribute()` inside the request."""
+    """Set by `attribute()` inside the request; at its end also by its attributes, baggage and rules."""
+    baggage: Attribution | None = None
+    """What the baggage said when the root started."""
     booked_usd: dict[str, float] | None = None
     """USD by component that partial bookings took out."""
     trail: list[KeptNode] | None = None

@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.trace import INVALID_SPAN, StatusCode, set_span_in_context
 
 from spancost import names
-from spancost.attribution import ATTRIBUTION_KEY
+from spancost.attribution import ATTRIBUTION_KEY, as_attributes
 from spancost.capture.facts import NODE_ATTRIBUTE
 from spancost.charge import CONSUMER, LLM_SPAN, Charge, PriceLine, described
 from spancost.entry_labels import PROCESS, RECEIVE, message_step
@@ -28,12 +28,11 @@ from spancost.span_attributes import (
     unpatch_end,
     write_public,
 )
-from spancost.window import INNER, LATE_INNER, Attribution, KeptNode
+from spancost.window import INNER, LATE_INNER, NOBODY, Attribution, KeptNode
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan, Span
 
-    from spancost.attribution import Tags
     from spancost.engine import CostEngine
 
 _MINUTE_NS: Final = 60_000_000_000
@@ -102,7 +101,9 @@ class CostSpanProcessor(SpanProcessor):
                 parent = None
             node = SpanNode(span)
             if ATTRIBUTION_KEY in context:
-                node.tags = cast("Tags | None", context[ATTRIBUTION_KEY])
+                node.tags = cast("Attribution | None", context[ATTRIBUTION_KEY])
+            if engine.attributing.baggage:
+                self._note_baggage(node, context)
             span._spancost_node = node  # type: ignore[attr-defined]
             if engine.tree is None:
                 engine.get_ready(span.resource.attributes)
@@ -135,6 +136,12 @@ class CostSpanProcessor(SpanProcessor):
         except Exception:
             engine.errors.caught("on_start")
 
+    def _note_baggage(self, node: SpanNode, context: Context) -> None:
+        carried = self._engine.attributing.carried(context)
+        if carried is not None:
+            node.baggage = carried
+            node.tags = node.tags or NOBODY
+
     def _link(self, node: SpanNode, parent: SpanNode | None, span: Span, now: float) -> None:
         engine = self._engine
         root = None if parent is None else getattr(parent, "root", None)
@@ -151,7 +158,8 @@ class CostSpanProcessor(SpanProcessor):
         root = LocalRoot(span, engine.epoch, kind_of(span), now)
         tags = node.tags
         if tags is not None:
-            root.attribution = tags.attribution
+            root.attribution = tags
+            root.baggage = node.baggage
         if engine.keep_traces:
             root.trail = []
             root.trace_id = span.get_span_context().trace_id
@@ -234,23 +242,24 @@ class CostSpanProcessor(SpanProcessor):
         node.span = None
         # Collecting the values first would cost a dict and a copy for every span.
         values = cast("dict[str, Any]", attributes) if self._in_place else {}
+        own = None
         if root.span is span:
             total = self._settle_root(root, span, attributes, values, charges, seconds, usd_per_s, end_ns)
         else:
             total = tree.roll_up(node)
-            own = None if not attributes and node.tags is None else engine.attribution_of(node, attributes)
-            if root.span is None:
-                engine.note(Late(root, seconds, int(node.is_timed), charges, own, end_ns // _MINUTE_NS, LATE_INNER))
-            elif own is None and not charges:
+            # A span whose attributes' names are known to say nothing of it is by far the most frequent.
+            if node.tags is not None or (attributes and engine.attributing.shapes.get(tuple(attributes), 1)):
+                own = engine.attributing.of_span(node, attributes, is_charged=bool(charges))
+            if own is None and not charges and root.span is not None:
                 root.inner_s += seconds
                 root.inner_count += node.is_timed
             else:
-                self._leave_with_root(root, node, seconds, charges, own, end_ns)
+                self._leave_or_note(root, node, seconds, charges, own, end_ns)
             if usd_per_s is None and not charges and not node.below_usd:
                 return
             values[_TOTAL_USD] = total
         if charges:
-            self._describe(values, attributes, node, charges, usd_per_s is not None)
+            self._describe(values, attributes, node, charges, own, usd_per_s is not None)
         else:
             if usd_per_s is not None:
                 values[_DIRECT_USD] = direct
@@ -291,6 +300,10 @@ class CostSpanProcessor(SpanProcessor):
     ) -> float:
         """Add up what the local root has cost, note it down, and return it, USD."""
         engine = self._engine
+        attributing = engine.attributing
+        whose = root.attribution
+        if attributing.looks_at_roots:
+            whose = attributing.settle_root(root, span.name, attributes)
         if charges or root.charges is not None or root.booked_usd is not None:
             components = root.components(usd_per_s, seconds, charges)
             total = sum(components.values())
@@ -300,6 +313,8 @@ class CostSpanProcessor(SpanProcessor):
             total = values[_COMPUTE_USD] = (root.inner_s + seconds) * usd_per_s
         else:
             total = 0.0
+        if whose is not NOBODY:
+            _say_whose(values, attributes, whose)
         root.span = None
         failed = span.status.status_code is _ERROR
         ended = (root, span, attributes, seconds, charges, end_ns // _MINUTE_NS, failed, total, end_ns)
@@ -311,7 +326,7 @@ class CostSpanProcessor(SpanProcessor):
             root.trail = None
         return total
 
-    def _leave_with_root(
+    def _leave_or_note(
         self,
         root: LocalRoot,
         node: SpanNode,
@@ -320,7 +335,11 @@ class CostSpanProcessor(SpanProcessor):
         own: Attribution | None,
         end_ns: int,
     ) -> None:
-        """Leave what an inner span has cost with its open local root."""
+        """Leave what an inner span has cost with its local root; where that has ended, note it down as late."""
+        if root.span is None:
+            late = Late(root, seconds, int(node.is_timed), charges, own, end_ns // _MINUTE_NS, LATE_INNER)
+            self._engine.note(late)
+            return
         if own is None:
             root.inner_s += seconds
             root.inner_count += node.is_timed
@@ -339,9 +358,10 @@ class CostSpanProcessor(SpanProcessor):
         attributes: Mapping[str, Any],
         node: SpanNode,
         charges: Sequence[Charge],
+        own: Attribution | None,
         has_rate: bool,
     ) -> None:
-        """Add direct cost, status and source to the attributes of an ending span."""
+        """Add direct cost, status, source and whose it is to the attributes of an ending span."""
         worst, _, spent, _ = charges[0]
         if len(charges) > 1:
             for charge in charges[1:]:
@@ -357,9 +377,8 @@ class CostSpanProcessor(SpanProcessor):
         values.update(said.attributes)
         for name in said.costs:
             values[name] = spent
-        tags = node.tags
-        if tags is not None:
-            _write_tags(values, attributes, tags)
+        if own is not None:
+            _say_whose(values, attributes, own)
 
     def _leave_trail(
         self,
@@ -456,10 +475,8 @@ def _say(line: PriceLine) -> _Said:
     return said
 
 
-def _write_tags(values: dict[str, Any], attributes: Mapping[str, Any], tags: Tags) -> None:
+def _say_whose(values: dict[str, Any], attributes: Mapping[str, Any], whose: Attribution) -> None:
     """Say on the span whose cost it is; what its own attributes say stays."""
-    said = zip((names.FEATURE, names.TENANT, names.TEAM), tags.attribution[:3], strict=True)
-    labels = ((names.LABEL_PREFIX + name, value) for name, value in tags.labels)
-    for name, value in (*said, *labels):
-        if value and name not in attributes:
+    for name, value in as_attributes(whose).items():
+        if name not in attributes:
             values[name] = value

@@ -6,10 +6,17 @@ and hands the full one to the sinks, which fold it into their own totals off the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 from spancost.charge import Charge, PriceLine
+
+MAX_FREE_LABELS: Final = 10
+"""Free labels that one attribution keeps."""
+MAX_LABEL_NAME: Final = 60
+"""Characters of a free label's name."""
+MAX_LABEL_VALUE: Final = 200
+"""Characters of any label's value."""
 
 _NOTHING: Final[Mapping[str, float]] = {}
 
@@ -28,12 +35,9 @@ IDLE = "idle"
 POSITIONS = (ENTRY, INNER, LATE_ENTRY, LATE_INNER, UNATTRIBUTED, IDLE)
 
 
-_MAX_LABEL_LENGTH: Final = 200
-
-
 def label_text(value: object) -> str:
     """Return a label's value as text of bounded length; empty for None."""
-    return "" if value is None else str(value)[:_MAX_LABEL_LENGTH]
+    return "" if value is None else str(value)[:MAX_LABEL_VALUE]
 
 
 class EntryLabels(NamedTuple):
@@ -43,6 +47,13 @@ class EntryLabels(NamedTuple):
     http_request_method: str = ""
     entrypoint: str = ""
 
+    @property
+    def shown(self) -> str:
+        """Both kinds as one text: `POST /cart/<int:item>`, or the name of other work."""
+        if self.http_route:
+            return f"{self.http_request_method} {self.http_route}".lstrip()
+        return self.entrypoint
+
 
 class Attribution(NamedTuple):
     """Who made us spend it."""
@@ -51,7 +62,36 @@ class Attribution(NamedTuple):
     tenant: str = ""
     team: str = ""
     labels: tuple[tuple[str, str], ...] = ()
-    """Free labels, sorted by name."""
+    """Free labels, made by `free_labels`: sorted by name, bounded."""
+
+
+NOBODY: Final = Attribution()
+
+
+def free_labels(pairs: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """Return free labels as an `Attribution` keeps them.
+
+    The first value that a name has stands; empty ones are left out, and so is everything beyond ten labels.
+    """
+    kept: dict[str, str] = {}
+    for name, value in pairs:
+        if name and value:
+            kept.setdefault(name[:MAX_LABEL_NAME], value[:MAX_LABEL_VALUE])
+            if len(kept) == MAX_FREE_LABELS:
+                break
+    return tuple(sorted(kept.items()))
+
+
+def filled(first: Attribution, second: Attribution) -> Attribution:
+    """Return `first` with what it leaves empty taken from `second`, label by label."""
+    if first == second or second == NOBODY:
+        return first
+    labels = first.labels
+    if second.labels and labels != second.labels:
+        labels = free_labels((*labels, *second.labels))
+    return Attribution(
+        first.feature or second.feature, first.tenant or second.tenant, first.team or second.team, labels
+    )
 
 
 class Origin(NamedTuple):

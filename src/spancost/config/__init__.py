@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from spancost import names
-from spancost.config import values
+from spancost.attribution_rules import AttributionRule
+from spancost.config import attribution, values
 from spancost.config.strict_yaml import read_mapping
-from spancost.config.values import EgressRule
+from spancost.config.values import EgressRule, PartError
 from spancost.errors import ConfigError, suggest
 from spancost.prices.own import NO_OWN_PRICES, OWN_KEYS, OwnPrices, read_own_prices
 
@@ -61,6 +62,11 @@ class Config:
     """A load balancer or proxy stands in front: a private peer says nothing about the client."""
     egress_rules: tuple[EgressRule, ...] = ()
     """Other clients for some services or routes; the first that matches wins."""
+    attribution_rules: tuple[AttributionRule, ...] = ()
+    """Feature, tenant, team and free labels by route, method, entrypoint and attributes; the first that gives a label
+    its value wins."""
+    attribution_baggage: tuple[tuple[str, str], ...] = ()
+    """Baggage keys that may be read, each with its label; of two for one label the first that is there."""
     http_free_hosts: tuple[str, ...] = ()
     """Globs of hosts whose calls cost nothing, for example own services."""
     http_exclude_hosts: tuple[str, ...] = ()
@@ -134,6 +140,8 @@ _FILE_KEYS: Final[Mapping[str, tuple[str, Parser]]] = {
     "egress.clients": ("egress_clients", values.clients),
     "egress.proxy": ("egress_proxy", values.boolean),
     "egress.rules": ("egress_rules", values.egress_rules),
+    "attribution.rules": ("attribution_rules", attribution.rules),
+    "attribution.baggage": ("attribution_baggage", attribution.baggage),
     "http.free_hosts": ("http_free_hosts", values.texts),
     "http.exclude_hosts": ("http_exclude_hosts", values.texts),
     "aws.inject_consumed_capacity": ("inject_consumed_capacity", values.boolean),
@@ -288,6 +296,8 @@ def _find_file(path: str | os.PathLike[str] | None, env: Mapping[str, str]) -> P
 def _parsed(parser: Parser, value: object, place: str, key: str) -> Any:
     try:
         return parser(value)
+    except PartError as error:
+        raise ConfigError(place, key + error.part, error.value, str(error)) from None
     except ValueError as error:
         raise ConfigError(place, key, value, str(error)) from None
 

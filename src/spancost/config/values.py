@@ -21,6 +21,16 @@ _FALSE: Final = frozenset({"false", "0", "no", "off"})
 _CLIENTS: Final = ("auto", "internet", "private", "cdn")
 
 
+class PartError(ValueError):
+    """A part of a setting is wrong, such as one rule of a list; its text is what is accepted."""
+
+    def __init__(self, part: str, value: object, accepted: str) -> None:
+        super().__init__(accepted)
+        self.part = part
+        """Where it is in the setting: `[2].route`."""
+        self.value = value
+
+
 @dataclass(frozen=True, slots=True)
 class EgressRule:
     """Who receives the responses of some routes of some services."""

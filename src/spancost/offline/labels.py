@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from spancost import names
-from spancost.nodes import NOBODY
-from spancost.window import Attribution, EntryLabels
+from spancost.attribution_rules import NOT_RULED, Ruled
+from spancost.window import NOBODY, Attribution, EntryLabels
 
 MAX_LABELS: Final = 20_000
 _MAX_LENGTH: Final = 200
@@ -44,23 +44,43 @@ class Entries:
         return number
 
 
+class Whose(NamedTuple):
+    """Whose cost a stored span is; 0 is nobody, and what the rules say of a root is not known by its span alone."""
+
+    said: Attribution = NOBODY
+    """By its own attributes."""
+    ruled: Ruled = NOT_RULED
+    """By the rules, as a span inside a local root."""
+    ruled_root: Ruled | None = None
+    """By the rules, as a local root; None where only its labels and its resource matter."""
+
+
 class Attributions:
-    """Feature, tenant and team by number; 0 is nobody."""
+    """Whose cost spans are, by number; 0 is nobody."""
 
     def __init__(self) -> None:
-        self.values = [NOBODY]
-        self._numbers = {NOBODY: 0}
+        self.values = [Whose()]
+        self._numbers = {Whose(): 0}
 
-    def number(self, attribution: Attribution) -> int:
+    def number(self, whose: Whose) -> int:
         """Return the number of an attribution; beyond the bound all that are set become `other`."""
-        number = self._numbers.get(attribution)
+        number = self._numbers.get(whose)
         if number is not None:
             return number
         if len(self._numbers) >= MAX_LABELS:
-            feature, tenant, team = (names.OTHER if value else "" for value in attribution[:3])
-            attribution = Attribution(feature, tenant, team)
-            if attribution in self._numbers:
-                return self._numbers[attribution]
-        number = self._numbers[attribution] = len(self.values)
-        self.values.append(attribution)
+            root = whose.ruled_root
+            whose = Whose(_other(whose.said), _other_ruled(whose.ruled), None if root is None else _other_ruled(root))
+            if whose in self._numbers:
+                return self._numbers[whose]
+        number = self._numbers[whose] = len(self.values)
+        self.values.append(whose)
         return number
+
+
+def _other(attribution: Attribution) -> Attribution:
+    feature, tenant, team = (names.OTHER if value else "" for value in attribution[:3])
+    return Attribution(feature, tenant, team)
+
+
+def _other_ruled(ruled: Ruled) -> Ruled:
+    return Ruled(_other(ruled.attribution), ruled.rules)

@@ -8,33 +8,33 @@ from typing import Any, Final, NamedTuple
 
 from spancost import names
 from spancost._guard import logger
-from spancost.attribution import from_attributes
+from spancost.attribution import from_attributes, names_label
+from spancost.attribution_rules import NOT_RULED, AttributionRules, BoundRules, Ruled
 from spancost.charge import CONSUMER, NO_FACTS, PRODUCER, SERVER, Charge, SpanView, new_view
 from spancost.config import Config
 from spancost.detect import Surroundings
 from spancost.detect.metadata import Services
-from spancost.entry_labels import NAMING_ATTRIBUTES, PROCESS, RECEIVE, entry_labels, message_step, routeless_labels
+from spancost.entry_labels import NAMING_ATTRIBUTES, PROCESS, RECEIVE, final_labels, message_step
 from spancost.meters.choice import component_of, lacks_usage, meter_error, without_usage
 from spancost.meters.http_api import HttpApiMeter
 from spancost.meters.http_parts import host_and_path
 from spancost.meters.llm import LlmMeter, LlmUsage, is_llm, operation_of, read_usage
 from spancost.meters.meter_set import MeterSet, make_meters
 from spancost.offline.charges import ALWAYS, UNLESS_NESTED, UNLESS_TRANSPORT, ChargeTable
-from spancost.offline.labels import Attributions, Entries
+from spancost.offline.labels import Attributions, Entries, Whose
 from spancost.offline.table import KIND_BITS, ONE_MESSAGE, RECEIVES, SpanTable
 from spancost.prices.book import PriceBook
 from spancost.prices.configured import http_rules, token_prices
 from spancost.prices.discounts import Discounts
 from spancost.same_call import host_of_call
-from spancost.window import Origin
+from spancost.window import NOBODY, Attribution, Origin, filled
 
 _MAX_TEXT: Final = 200
 _MAX_SECOND: Final = 2**32 - 1
 _MAX_NS: Final = 2**63
 _MAX_SHAPES: Final = 5_000
-_ATTRIBUTING: Final = frozenset({names.FEATURE, names.TENANT, names.TEAM})
 _WANTED_KEYS: Final = frozenset(
-    {"http.method", "http.request.method", "rpc.system", "rpc.system.name", *NAMING_ATTRIBUTES, *_ATTRIBUTING}
+    {"http.method", "http.request.method", "rpc.system", "rpc.system.name", *NAMING_ATTRIBUTES}
 )
 _WANTED_PREFIXES: Final = ("ai.", "gen_ai.", "langfuse.", "litellm.", "llm.", "openinference.", "traceloop.")
 ENTRY_KINDS: Final = (SERVER, CONSUMER, PRODUCER)
@@ -51,6 +51,8 @@ class Process(NamedTuple):
     number: int
     origin: Origin
     meters: MeterSet
+    rules: BoundRules | None = None
+    """Rules that match the resource."""
 
 
 class HeldCall(NamedTuple):
@@ -99,6 +101,10 @@ class Pricing:
         )
         self._by_resource: dict[tuple[tuple[str, str], ...], Process] = {}
         self._meters: dict[tuple[tuple[str, str], ...], MeterSet] = {}
+        self._rules = AttributionRules(config.attribution_rules)
+        self._attributing: dict[tuple[str, ...], tuple[bool, bool, bool]] = {}
+        """Names of attributes: whether they say whose cost it is, whether rules look at them, and so inside a root."""
+        self._ruled_roots: dict[tuple[int, int], Ruled] = {}
         self.wanted: dict[tuple[str, ...], bool] = {}
         """What `is_wanted` has answered so far."""
 
@@ -113,7 +119,8 @@ class Pricing:
             origin = Origin(
                 _text(resource.get("service.name")), _text(environment), _text(resource.get("cloud.account.id"))
             )
-            process = Process(len(self.processes), origin, self._meters_of(resource))
+            rules = self._rules.bound(resource) if self._rules.rules else None
+            process = Process(len(self.processes), origin, self._meters_of(resource), rules)
             self._by_resource[key] = process
             self.processes.append(process)
         return process
@@ -140,6 +147,7 @@ class Pricing:
         if wanted is None:
             # Spans of one instrumentation have the same keys in the same order.
             wanted = any(key in _WANTED_KEYS or key.startswith(_WANTED_PREFIXES) for key in keys)
+            wanted = wanted or names_label(keys) or not self._rules.span_names.isdisjoint(keys)
             if len(self.wanted) < _MAX_SHAPES:
                 self.wanted[keys] = wanted
         return wanted
@@ -172,16 +180,9 @@ class Pricing:
         second = min(start_ns // 1_000_000_000, _MAX_SECOND) if kind in (SERVER, CONSUMER) else 0
         if kind == CONSUMER:
             mark |= _STEPS[message_step(name, attributes)]
-        span = self.table.add(
-            trace,
-            span_id,
-            parent_id,
-            mark,
-            process.number,
-            self._entry(name, kind, attributes),
-            0 if _ATTRIBUTING.isdisjoint(attributes) else self.attributions.number(from_attributes(attributes)),
-            second,
-        )
+        entry = self._entry(name, kind, attributes)
+        whose = self._whose(process, entry, attributes)
+        span = self.table.add(trace, span_id, parent_id, mark, process.number, entry, whose, second)
         component = component_of(kind, attributes)
         if not component:
             return
@@ -193,8 +194,53 @@ class Pricing:
 
     def _entry(self, name: str, kind: int, attributes: Mapping[str, Any]) -> int:
         if kind in ENTRY_KINDS or not NAMING_ATTRIBUTES.isdisjoint(attributes):
-            return self.entries.of_labels(entry_labels(name, kind, attributes) or routeless_labels(attributes))
+            return self.entries.of_labels(final_labels(name, kind, attributes))
         return self.entries.of_name(name)
+
+    def _whose(self, process: Process, entry: int, attributes: Mapping[str, Any]) -> int:
+        """Return the number of what a span's attributes and the rules say of it."""
+        keys = tuple(attributes)
+        shape = self._attributing.get(keys)
+        if shape is None:
+            rules = self._rules
+            shape = names_label(keys), not rules.span_names.isdisjoint(keys), not rules.inner_names.isdisjoint(keys)
+            if len(self._attributing) < _MAX_SHAPES:
+                self._attributing[keys] = shape
+        says, is_ruled, is_ruled_inside = shape
+        if not says and not is_ruled:
+            return 0
+        said = from_attributes(attributes) if says else NOBODY
+        if not is_ruled or process.rules is None:
+            return self.attributions.number(Whose(said))
+        ruled_root = process.rules.of_root(self.entries.labels[entry], attributes)
+        ruled = process.rules.of_span(attributes) if is_ruled_inside else NOT_RULED
+        return self.attributions.number(Whose(said, ruled, ruled_root))
+
+    def ruled_root(self, whose: int, entry: int, process: int) -> Ruled:
+        """Return what the rules say of a local root.
+
+        Args:
+            whose: Number of its attribution.
+
+            entry: Number of its labels.
+
+            process: Number of its process.
+        """
+        rules = self.processes[process].rules
+        if rules is None:
+            return NOT_RULED
+        ruled = self.attributions.values[whose].ruled_root
+        if ruled is None:
+            key = (entry, process)
+            ruled = self._ruled_roots.get(key)
+            if ruled is None:
+                ruled = self._ruled_roots[key] = rules.of_root(self.entries.labels[entry], {})
+        return ruled
+
+    def of_root(self, whose: int, entry: int, process: int) -> Attribution:
+        """Return the attribution of a local root; arguments as for `ruled_root`."""
+        said = self.attributions.values[whose].said
+        return filled(said, self.ruled_root(whose, entry, process).attribution)
 
     def _charge(self, component: str, span: int, view: SpanView, meters: MeterSet, start_ns: int, end_ns: int) -> bool:
         """Charge a span that is no LLM call; False if there is nothing to charge."""

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from spancost import names
-from spancost.attribution import filled
 from spancost.charge import CONSUMER, SERVER, PriceLine
 from spancost.offline.calls import settle
 from spancost.offline.charges import FALLEN
@@ -16,7 +15,7 @@ from spancost.offline.pricing import Pricing
 from spancost.offline.table import KIND_BITS, REPEATED
 from spancost.sinks.ledger.rows import EstimatedRow, LedgerRow, UnpricedRow
 from spancost.sinks.ledger.schema import LINE_COLUMNS
-from spancost.window import ENTRY, INNER, Attribution, EntryLabels, Origin
+from spancost.window import ENTRY, INNER, Attribution, EntryLabels, Origin, filled
 
 _TIME_SECONDS: Final = {"minute": 60, "hour": 3600, "day": 86_400}
 _TIME_FORMATS: Final = {"minute": "%Y-%m-%dT%H:%MZ", "hour": "%Y-%m-%dT%H:00Z", "day": "%Y-%m-%d"}
@@ -134,7 +133,7 @@ class _Adding:
         for (entry, attribution, process, second), count in found.items():
             facts = _Facts(
                 self._pricing.entries.labels[entry],
-                self._pricing.attributions.values[attribution],
+                self._pricing.of_root(attribution, entry, process),
                 self._pricing.processes[process].origin,
                 second * step,
             )
@@ -174,11 +173,14 @@ class _Adding:
     def _add_group(self, key: tuple[int, ...], sums: list[float]) -> None:
         entry, own, of_root, process, line_number, period, is_entry = key
         calls, quantity, usd, list_usd = sums
-        attributions = self._pricing.attributions.values
+        attribution = self._pricing.of_root(of_root, entry, process)
+        if not is_entry:
+            said, ruled, _ = self._pricing.attributions.values[own]
+            attribution = filled(filled(said, ruled.attribution), attribution)
         line = self._pricing.charges.lines[line_number]
         facts = _Facts(
             self._pricing.entries.labels[entry],
-            filled(attributions[own], attributions[of_root]),
+            attribution,
             self._pricing.processes[process].origin,
             period * self._step,
             line,
@@ -262,7 +264,7 @@ _Getter = Callable[[_Facts], str]
 
 
 def _getters() -> dict[str, _Getter]:
-    getters: dict[str, _Getter] = {"entrypoint": lambda facts: entrypoint(facts.labels)}
+    getters: dict[str, _Getter] = {"entrypoint": lambda facts: facts.labels.shown}
     for key in ("http_route", "http_request_method"):
         getters[key] = _of_labels(key)
     for alias, key in _ALIASES.items():
@@ -298,13 +300,6 @@ def _of_line(key: str) -> _Getter:
 def _of_time(key: str) -> _Getter:
     step, shape = _TIME_SECONDS[key], _TIME_FORMATS[key]
     return lambda facts: datetime.fromtimestamp(facts.second // step * step, UTC).strftime(shape)
-
-
-def entrypoint(labels: EntryLabels) -> str:
-    """Return a local root's labels as one text: `POST /cart/<int:item>`, or the name of other work."""
-    if labels.http_route:
-        return f"{labels.http_request_method} {labels.http_route}".lstrip()
-    return labels.entrypoint
 
 
 _GETTERS: Final = _getters()
