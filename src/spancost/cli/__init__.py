@@ -1,4 +1,4 @@
-"""The command line: `spancost run|report|tree|price|prices|doctor|explain`.
+"""The command line: `spancost run|report|tree|price|prices|attribution|doctor|explain`.
 
 Importing this package imports neither typer nor rich; `main` does, and says how to install them.
 """

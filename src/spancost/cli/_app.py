@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from spancost.cli.attribution import app as attribution
 from spancost.cli.doctor import doctor
 from spancost.cli.explain import explain
 from spancost.cli.price import price
@@ -51,3 +52,4 @@ app.command()(doctor)
 app.command()(price)
 app.add_typer(explain, name="explain")
 app.add_typer(prices, name="prices")
+app.add_typer(attribution, name="attribution")

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from spancost import names
+from spancost.attribution_rules import shadowed
 from spancost.cli import EXIT_FINDINGS, EXIT_USAGE
 from spancost.cli._format import console, number, print_json, rate, show
 from spancost.cli._ledger import LedgerOption, TreeFormat, ledger_path
@@ -125,7 +126,8 @@ def doctor(
     path = ledger_path(ledger)
     ledger_check, found = _ledger(path, asked_for=ledger is not None)
     config, config_check = _configuration()
-    shell = [*_versions(), config_check, *_warnings(), *_prices(config), *_machine(config, found.compute)]
+    shell = [*_versions(), config_check, *_warnings(), *_prices(config), *_attribution(config)]
+    shell.extend(_machine(config, found.compute))
     installed = instrumentations()
     shell.extend(_instrumentation_checks(installed))
     checks = [*shell, ledger_check]
@@ -201,6 +203,19 @@ def _prices(config: Config | None) -> Iterable[Check]:
         }
         entries = ", ".join(f"{len(found)} {what}" for what, found in counts.items() if found)
         yield Check("prices", OK, f"{entries or 'no prices'} of your own in {own.place}")
+
+
+def _attribution(config: Config | None) -> Iterable[Check]:
+    """Say which rules there are, and which of them can never be reached."""
+    if config is None or not (config.attribution_rules or config.attribution_baggage):
+        return
+    rules, keys = config.attribution_rules, [key for key, _ in config.attribution_baggage]
+    parts = [f"{len(rules)} rule{'s' if len(rules) != 1 else ''}"] if rules else []
+    parts.extend([f"baggage {', '.join(keys)}"] if keys else [])
+    yield Check("attribution", OK, "; ".join(parts))
+    for rule, first in shadowed(rules).items():
+        text = f"attribution.rules[{rule}] can never give anything: rules[{first}] always comes first"
+        yield Check("attribution", PROBLEM, text)
 
 
 def _machine(config: Config | None, charged: Sequence[ComputeCharged]) -> Iterable[Check]:

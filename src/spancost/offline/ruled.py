@@ -1,0 +1,64 @@
+"""What the attribution rules catch of stored traces: the same charges as `roll_up` adds up, by the rules behind them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from spancost.attribution_rules import Ruled
+from spancost.offline.calls import settle
+from spancost.offline.charges import FALLEN
+from spancost.offline.pricing import Pricing
+from spancost.offline.table import REPEATED
+from spancost.window import Attribution, EntryLabels, filled
+
+
+class Piece(NamedTuple):
+    """Some work or money with one answer of the rules."""
+
+    labels: EntryLabels
+    """Those of the local root."""
+    ruled: Ruled
+    """What the rules say, whoever else says something."""
+    attribution: Attribution
+    """Whose it is in the end: what attributes, `attribute()` and baggage say goes before rules."""
+    requests: int
+    usd: float
+
+
+def pieces(pricing: Pricing) -> Iterator[Piece]:
+    """Yield local roots and charges by what the rules say of them; to be called once, when all is read."""
+    table, charges = pricing.table, pricing.charges
+    table.resolve()
+    settle(table, charges, pricing.held)
+    roots: Counter[tuple[int, int, int]] = Counter(
+        (table.attributions[number], table.entries[number], table.processes[number])
+        for number, root in enumerate(table.roots)
+        if root == number and not table.marks[number] & REPEATED
+    )
+    for root_key, count in roots.items():
+        yield _piece(pricing, root_key, None, count, 0.0)
+    spent: dict[tuple[tuple[int, int, int], int | None], float] = {}
+    for number, rule in enumerate(charges.rules):
+        if rule == FALLEN:
+            continue
+        span = charges.spans[number]
+        root = table.roots[span]
+        key = (
+            (table.attributions[root], table.entries[root], table.processes[root]),
+            None if span == root else table.attributions[span],
+        )
+        spent[key] = spent.get(key, 0.0) + charges.usd[number]
+    for (root_key, own), usd in spent.items():
+        yield _piece(pricing, root_key, own, 0, usd)
+
+
+def _piece(pricing: Pricing, root: tuple[int, int, int], own: int | None, requests: int, usd: float) -> Piece:
+    ruled, attribution = pricing.ruled_root(*root), pricing.of_root(*root)
+    if own is not None:
+        said, inner, _ = pricing.attributions.values[own]
+        attribution = filled(filled(said, inner.attribution), attribution)
+        rules = dict(ruled.rules) | dict(inner.rules)
+        ruled = Ruled(filled(inner.attribution, ruled.attribution), tuple(rules.items()))
+    return Piece(pricing.entries.labels[root[1]], ruled, attribution, requests, usd)
