@@ -89,6 +89,19 @@ class Ruled(NamedTuple):
 NOT_RULED: Final = Ruled(NOBODY, ())
 
 
+class Piece(NamedTuple):
+    """Some work or money with one answer of the rules, for whoever asks what they catch."""
+
+    labels: EntryLabels
+    """Those of the local root."""
+    ruled: Ruled
+    """What the rules say, whoever else says something."""
+    attribution: Attribution
+    """Whose it is in the end: what attributes, `attribute()` and baggage say goes before rules."""
+    requests: int
+    usd: float
+
+
 def value_of(attribution: Attribution, label: str) -> str:
     """Return the value of one label; free labels are `label.<name>`."""
     if label.startswith(FREE_LABEL):

@@ -11,7 +11,7 @@ import typer
 from rich.text import Text
 
 from spancost import names
-from spancost.attribution_rules import AttributionRule, AttributionRules, shadowed, value_of
+from spancost.attribution_rules import AttributionRule, AttributionRules, Piece, shadowed, value_of
 from spancost.cli import EXIT_FINDINGS
 from spancost.cli._format import UNKNOWN, Column, console, number, print_json, print_table, share, show, usd
 from spancost.cli._ledger import DEFAULT_LEDGER, Format, LedgerOption, fail, open_ledger
@@ -20,7 +20,6 @@ from spancost.errors import MissingExtraError, SpancostError
 from spancost.window import Attribution, EntryLabels, filled
 
 if TYPE_CHECKING:
-    from spancost.attribution_rules import Ruled
     from spancost.sinks.ledger_reader import LedgerReader
 
 _ENVIRONMENT: Final = ("deployment.environment.name", "deployment.environment")
@@ -49,17 +48,6 @@ def callback() -> None:
     """Whose cost it is by rule: try the rules of spancost.yaml on what was recorded."""
 
 
-class _Piece(NamedTuple):
-    """Some work or money with one answer of the rules."""
-
-    labels: EntryLabels
-    ruled: Ruled
-    attribution: Attribution
-    """Whose it is in the end."""
-    requests: int
-    usd: float
-
-
 class _Sums:
     """What one row of the answer stands for."""
 
@@ -70,7 +58,7 @@ class _Sums:
         """Where something that goes before rules says another value."""
         self._entrypoints: dict[str, tuple[float, int]] = {}
 
-    def add(self, piece: _Piece, *, otherwise: bool = False) -> None:
+    def add(self, piece: Piece, *, otherwise: bool = False) -> None:
         self.requests += piece.requests
         self.usd += piece.usd
         self.otherwise_usd += piece.usd if otherwise else 0.0
@@ -111,8 +99,8 @@ class _Answer(NamedTuple):
     problems: list[str]
 
 
-@app.command()
-def test(
+@app.command(name="test")
+def try_rules(
     ledger: LedgerOption = None,
     traces: Annotated[
         list[str] | None,
@@ -166,14 +154,14 @@ def _needs_spans(rule: AttributionRule) -> bool:
     return bool(rule.span) or not asked <= _LEDGER_RESOURCE
 
 
-def _ledger_pieces(reader: LedgerReader, rules: AttributionRules) -> Iterator[_Piece]:
+def _ledger_pieces(reader: LedgerReader, rules: AttributionRules) -> Iterator[Piece]:
     for row in reader.rows(_LEDGER_KEYS):
         service, environment, account, route, method, entrypoint, feature, tenant, team = row.key
         resource = {"service.name": service, "cloud.account.id": account, **dict.fromkeys(_ENVIRONMENT, environment)}
         labels = EntryLabels(route, method) if route else EntryLabels(entrypoint=entrypoint)
         ruled = rules.bound(resource).of_root(labels, {})
         said = Attribution(feature, tenant, team)
-        yield _Piece(labels, ruled, filled(said, ruled.attribution), row.requests, row.usd)
+        yield Piece(labels, ruled, filled(said, ruled.attribution), row.requests, row.usd)
 
 
 def _of_traces(config: Config, files: list[str]) -> _Answer:
@@ -194,8 +182,7 @@ def _of_traces(config: Config, files: list[str]) -> _Answer:
         fail(str(error))
     if empty:
         fail(f"no span of OTLP JSON or Jaeger JSON in {', '.join(empty)}")
-    found = (_Piece(*piece) for piece in pieces(pricing))
-    answer = _answer(config, found, ", ".join(files), "local roots", [])
+    answer = _answer(config, pieces(pricing), ", ".join(files), "local roots", [])
     answer.problems.extend(f"{one.path}:{one.line}: {one.message}" for one in problems.first[:_SHOWN_PROBLEMS])
     return answer
 
@@ -203,7 +190,7 @@ def _of_traces(config: Config, files: list[str]) -> _Answer:
 # --- adding up ----------------------------------------------------------------------------------
 
 
-def _answer(config: Config, pieces: Iterable[_Piece], source: str, counted: str, untold: list[int]) -> _Answer:
+def _answer(config: Config, pieces: Iterable[Piece], source: str, counted: str, untold: list[int]) -> _Answer:
     rules = config.attribution_rules
     labels = sorted({label for rule in rules for label in rule.targets}, key=_label_order)
     caught: dict[tuple[str, int | str], _Sums] = {}
@@ -241,6 +228,10 @@ def _shown(rule: AttributionRule) -> str:
     return " ".join(f"{name}={glob}" for name, glob in rule.matchers.items())
 
 
+def _rule(row: _Row) -> str:
+    return row.what if row.rule is None else f"{_name(row.rule)} {row.what}"
+
+
 def _name(rule: int) -> str:
     return f"rules[{rule}]"
 
@@ -256,9 +247,7 @@ def _print_table(answer: _Answer) -> None:
     otherwise = ["" if row.sums is None or not row.sums.otherwise_usd else usd(row.sums.otherwise_usd) for row in rows]
     columns = [
         Column("LABEL", [row.label for row in rows], is_key=True),
-        Column(
-            "RULE", [row.what if row.rule is None else f"{_name(row.rule)} {row.what}" for row in rows], is_key=True
-        ),
+        Column("RULE", [_rule(row) for row in rows], is_key=True),
         Column("VALUE", [row.value for row in rows], is_key=True),
         Column(answer.counted.upper(), requests),
         Column("TOTAL", spent),

@@ -1,30 +1,16 @@
-"""What the attribution rules catch of stored traces: the same charges as `roll_up` adds up, by the rules behind them."""
+"""What the attribution rules catch of stored traces: the charges that `roll_up` adds up, by the rules behind them."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import NamedTuple
 
-from spancost.attribution_rules import Ruled
+from spancost.attribution_rules import Piece, Ruled
 from spancost.offline.calls import settle
 from spancost.offline.charges import FALLEN
 from spancost.offline.pricing import Pricing
 from spancost.offline.table import REPEATED
-from spancost.window import Attribution, EntryLabels, filled
-
-
-class Piece(NamedTuple):
-    """Some work or money with one answer of the rules."""
-
-    labels: EntryLabels
-    """Those of the local root."""
-    ruled: Ruled
-    """What the rules say, whoever else says something."""
-    attribution: Attribution
-    """Whose it is in the end: what attributes, `attribute()` and baggage say goes before rules."""
-    requests: int
-    usd: float
+from spancost.window import filled
 
 
 def pieces(pricing: Pricing) -> Iterator[Piece]:
