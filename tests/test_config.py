@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from spancost.attribution_rules import AttributionRule
 from spancost.config import Config, config_warnings, load_config, unknown_variables
 from spancost.config.values import parse_seconds
 from spancost.errors import ConfigError
@@ -148,9 +149,105 @@ _WRONG_FILES = {
         "prices: [{price: aws.sqs.fifo, usd: 1, unit: request, valid_from: 2026-02-30}]",
         r"the file: 'day is out of range for month' is not accepted: days of the calendar",
     ),
+    "rules that are no list": (
+        "attribution: {rules: {route: a}}",
+        r"attribution\.rules: .* is not accepted: a list of",
+    ),
+    "rule that is no mapping": (
+        "attribution: {rules: [a]}",
+        r"attribution\.rules\[0\]: 'a' is not accepted: a rule with",
+    ),
+    "unknown matcher": (
+        "attribution: {rules: [{route: /a, feature: a}, {rout: /a, feature: a}]}",
+        r"attribution\.rules\[1\]\.rout: '/a' is not accepted: unknown key: did you mean 'route'\?",
+    ),
+    "rule without a matcher": (
+        "attribution: {rules: [{feature: a}]}",
+        r"attribution\.rules\[0\]: \{'feature': 'a'\} is not accepted: at least one matcher: one of route, .*"
+        r"entrypoint: '\*' is all work",
+    ),
+    "rule without a target": (
+        "attribution: {rules: [{route: /a}]}",
+        r"attribution\.rules\[0\]: .* is not accepted: at least one target: one of feature, tenant, team, labels",
+    ),
+    "matcher that is a list": (
+        "attribution: {rules: [{route: [/a], feature: a}]}",
+        r"attribution\.rules\[0\]\.route: \['/a'\] is not accepted: a glob such as '/cart/\*'",
+    ),
+    "method in small letters": (
+        "attribution: {rules: [{method: post, feature: a}]}",
+        r"attribution\.rules\[0\]\.method: 'post' is not accepted: a method in capital letters",
+    ),
+    "attribute without a glob": (
+        "attribution: {rules: [{span: {app.customer: }, feature: a}]}",
+        r"attribution\.rules\[0\]\.span\.app\.customer: None is not accepted: a glob",
+    ),
+    "span matcher that is no mapping": (
+        "attribution: {rules: [{span: app.customer, feature: a}]}",
+        r"attribution\.rules\[0\]\.span: 'app\.customer' is not accepted: names of attributes with a glob each",
+    ),
+    "two references in a value": (
+        "attribution: {rules: [{route: /a, tenant: '{a}{b}'}]}",
+        r"attribution\.rules\[0\]\.tenant: '\{a\}\{b\}' is not accepted: text with at most one attribute in braces",
+    ),
+    "reference that is not closed": (
+        "attribution: {rules: [{route: /a, labels: {x: '{a'}}]}",
+        r"attribution\.rules\[0\]\.labels\.x: '\{a' is not accepted: text with at most one attribute in braces",
+    ),
+    "free label of a name that is taken": (
+        "attribution: {rules: [{route: /a, labels: {team: x}}]}",
+        r"attribution\.rules\[0\]\.labels\.team: 'x' is not accepted: no free label of that name",
+    ),
+    "free label with a wrong name": (
+        "attribution: {rules: [{route: /a, labels: {cost center: x}}]}",
+        r"attribution\.rules\[0\]\.labels\.cost center: 'cost center' is not accepted: the name of a label",
+    ),
+    "too many free labels": (
+        "attribution: {rules: [{route: /a, labels: {" + ", ".join(f"l{n}: x" for n in range(11)) + "}}]}",
+        r"attribution\.rules\[0\]\.labels: .* is not accepted: at most 10 labels",
+    ),
+    "value that is too long": (
+        "attribution: {rules: [{route: /a, team: " + "x" * 201 + "}]}",
+        r"attribution\.rules\[0\]\.team: 'x+' is not accepted: at most 200 characters",
+    ),
+    "baggage that is no list": (
+        "attribution: {baggage: tenant}",
+        r"attribution\.baggage: 'tenant' is not accepted: a list; each entry is a baggage key such as tenant",
+    ),
+    "baggage key without a label": (
+        "attribution: {baggage: [tenant, {key: customer-id}]}",
+        r"attribution\.baggage\[1\]: \{'key': 'customer-id'\} is not accepted: a baggage key such as tenant, or",
+    ),
+    "baggage key that is no name of a label": (
+        "attribution: {baggage: ['customer/id']}",
+        r"attribution\.baggage\[0\]: 'customer/id' is not accepted: the name of a label",
+    ),
     "levels without end": ("region: " + "[" * 5000, r"the file: 'too deep' is not accepted"),
     "not a mapping": ("- region", r"the file: 'a list' is not accepted: a mapping of keys to values"),
 }
+
+
+_ATTRIBUTION = """
+attribution:
+  baggage: [tenant, {key: customer-id, label: tenant}, {key: plan, label: plan}]
+  rules:
+    - {route: "/cart/*", method: POST, feature: checkout, team: web}
+    - {entrypoint: "nightly-*", feature: reporting, labels: {cost_center: 4711}}
+    - {span: {http.request.header.x_tenant: "*", retried: true}, tenant: "{http.request.header.x_tenant}"}
+    - {resource: {service.name: "shop-*"}, team: shop}
+"""
+
+
+def test_rules_and_baggage_keys_are_read_in_their_order(tmp_path: Path) -> None:
+    config = load_config(_file(tmp_path, _ATTRIBUTION), environ={})
+    assert config.attribution_baggage == (("tenant", "tenant"), ("customer-id", "tenant"), ("plan", "plan"))
+    tenant = "http.request.header.x_tenant"
+    assert config.attribution_rules == (
+        AttributionRule(route="/cart/*", method="POST", feature="checkout", team="web"),
+        AttributionRule(entrypoint="nightly-*", feature="reporting", labels=(("cost_center", "4711"),)),
+        AttributionRule(span=((tenant, "*"), ("retried", "true")), tenant=f"{{{tenant}}}"),
+        AttributionRule(resource=(("service.name", "shop-*"),), team="shop"),
+    )
 
 
 @pytest.mark.parametrize("name", _WRONG_FILES)

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from opentelemetry import baggage
 from opentelemetry.context import Context
 
+from spancost import names
 from spancost.attribution import from_attributes, names_label
-from spancost.attribution_rules import AttributionRules, BoundRules, attribute_text, attribution_from
+from spancost.attribution_rules import FREE_LABEL, AttributionRules, BoundRules, attribute_text, attribution_from
 from spancost.entry_labels import final_labels
 from spancost.nodes import LocalRoot, SpanNode
 from spancost.window import NOBODY, Attribution, EntryLabels, filled
@@ -44,7 +45,10 @@ class Attributing:
     """
 
     def __init__(self, config: Config, failed: Callable[[str], None]) -> None:
-        self.baggage: Pairs = config.attribution_baggage
+        self.baggage: Pairs = tuple(
+            (key, label if label in names.ATTRIBUTION_LABELS else FREE_LABEL + label)
+            for key, label in config.attribution_baggage
+        )
         """Baggage keys that are read, each with its label."""
         self.rules = AttributionRules(config.attribution_rules) if config.attribution_rules else None
         self.looks_at_roots: bool = bool(self.rules or self.baggage)
@@ -78,15 +82,15 @@ class Attributing:
 
     def shape_of(self, attributes: Mapping[str, Any]) -> int:
         """Return what a span with these attributes may say, by their names alone."""
-        names = tuple(attributes)
-        shape = self.shapes.get(names)
+        keys = tuple(attributes)
+        shape = self.shapes.get(keys)
         if shape is None:
-            shape = _SAYS if names_label(names) else 0
-            if self.rules is not None and not self.rules.inner_names.isdisjoint(names):
+            shape = _SAYS if names_label(keys) else 0
+            if self.rules is not None and not self.rules.inner_names.isdisjoint(keys):
                 shape |= _RULED
             if len(self.shapes) >= _MAX_SHAPES:
                 self.shapes.clear()
-            self.shapes[names] = shape
+            self.shapes[keys] = shape
         return shape
 
     def of_span(self, node: SpanNode, attributes: Mapping[str, Any], *, is_charged: bool) -> Attribution | None:
