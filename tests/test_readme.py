@@ -99,6 +99,7 @@ def test_configuration_of_the_readme_is_accepted(tmp_path: Path) -> None:
     assert config.region == "eu-west-1"
     assert config.compute_share == 0.25
     assert len(config.own.overrides) == 1
+    assert len(config.attribution_rules) == 4
 
 
 def test_readme_names_every_environment_variable_and_command() -> None:
@@ -110,5 +111,5 @@ def test_readme_names_every_environment_variable_and_command() -> None:
     assert not missing
     for metric in (value for name, value in vars(names).items() if name.startswith("METRIC_")):
         assert metric in _README or ".internal." in metric
-    for command in ("run", "report", "tree", "doctor", "explain"):
+    for command in ("run", "report", "tree", "doctor", "explain", "attribution test"):
         assert f"`spancost {command}" in _README

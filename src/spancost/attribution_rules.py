@@ -100,6 +100,8 @@ class Piece(NamedTuple):
     """Whose it is in the end: what attributes, `attribute()` and baggage say goes before rules."""
     requests: int
     usd: float
+    unpriced: int
+    """Charges without a price: without USD, but not free."""
 
 
 def value_of(attribution: Attribution, label: str) -> str:

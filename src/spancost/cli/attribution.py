@@ -35,17 +35,15 @@ _LEDGER_KEYS: Final = (
 )
 _EXAMPLES: Final = 3
 _SHOWN_PROBLEMS: Final = 5
-_SAID: Final = "(said by the application)"
+_SAID: Final = "(the application)"
 _NOTHING: Final = "(nothing)"
 
-app = typer.Typer(
-    help="Whose cost it is by rule: try the rules of spancost.yaml on what was recorded.", no_args_is_help=True
-)
+app = typer.Typer(help="Try the rules that say whose cost it is on what was recorded.", no_args_is_help=True)
 
 
 @app.callback()
 def callback() -> None:
-    """Whose cost it is by rule: try the rules of spancost.yaml on what was recorded."""
+    """Try the rules that say whose cost it is on what was recorded."""
 
 
 class _Sums:
@@ -54,6 +52,7 @@ class _Sums:
     def __init__(self) -> None:
         self.requests = 0
         self.usd = 0.0
+        self.unpriced = 0
         self.otherwise_usd = 0.0
         """Where something that goes before rules says another value."""
         self._entrypoints: dict[str, tuple[float, int]] = {}
@@ -61,13 +60,19 @@ class _Sums:
     def add(self, piece: Piece, *, otherwise: bool = False) -> None:
         self.requests += piece.requests
         self.usd += piece.usd
+        self.unpriced += piece.unpriced
         self.otherwise_usd += piece.usd if otherwise else 0.0
         spent, count = self._entrypoints.get(piece.labels.shown, (0.0, 0))
         self._entrypoints[piece.labels.shown] = (spent + piece.usd, count + piece.requests)
 
     @property
     def is_empty(self) -> bool:
-        return not self.requests and not self.usd
+        return not self.requests and not self.usd and not self.unpriced
+
+    @property
+    def amount(self) -> str:
+        """What was spent: unknown where nothing has a price and something should."""
+        return UNKNOWN if self.unpriced and not self.usd else usd(self.usd)
 
     def examples(self) -> list[str]:
         dearest = sorted(self._entrypoints, key=lambda name: (*(-amount for amount in self._entrypoints[name]), name))
@@ -161,7 +166,7 @@ def _ledger_pieces(reader: LedgerReader, rules: AttributionRules) -> Iterator[Pi
         labels = EntryLabels(route, method) if route else EntryLabels(entrypoint=entrypoint)
         ruled = rules.bound(resource).of_root(labels, {})
         said = Attribution(feature, tenant, team)
-        yield Piece(labels, ruled, filled(said, ruled.attribution), row.requests, row.usd)
+        yield Piece(labels, ruled, filled(said, ruled.attribution), row.requests, row.usd, sum(row.unpriced.values()))
 
 
 def _of_traces(config: Config, files: list[str]) -> _Answer:
@@ -228,8 +233,12 @@ def _shown(rule: AttributionRule) -> str:
     return " ".join(f"{name}={glob}" for name, glob in rule.matchers.items())
 
 
+def _usd(row: _Row) -> float:
+    return 0.0 if row.sums is None else row.sums.usd
+
+
 def _rule(row: _Row) -> str:
-    return row.what if row.rule is None else f"{_name(row.rule)} {row.what}"
+    return row.what if row.rule is None else _name(row.rule)
 
 
 def _name(rule: int) -> str:
@@ -242,12 +251,12 @@ def _name(rule: int) -> str:
 def _print_table(answer: _Answer) -> None:
     rows, total = answer.rows, answer.total
     requests = [UNKNOWN if row.sums is None else number(row.sums.requests) for row in rows]
-    spent = [UNKNOWN if row.sums is None else usd(row.sums.usd) for row in rows]
-    shares = [UNKNOWN if row.sums is None else share(row.sums.usd, total.usd) for row in rows]
+    spent = [UNKNOWN if row.sums is None else row.sums.amount for row in rows]
+    shares = [UNKNOWN if spent[place] == UNKNOWN else share(_usd(row), total.usd) for place, row in enumerate(rows)]
     otherwise = ["" if row.sums is None or not row.sums.otherwise_usd else usd(row.sums.otherwise_usd) for row in rows]
     columns = [
         Column("LABEL", [row.label for row in rows], is_key=True),
-        Column("RULE", [_rule(row) for row in rows], is_key=True),
+        Column("CAUGHT BY", [_rule(row) for row in rows], is_key=True),
         Column("VALUE", [row.value for row in rows], is_key=True),
         Column(answer.counted.upper(), requests),
         Column("TOTAL", spent),
@@ -257,13 +266,19 @@ def _print_table(answer: _Answer) -> None:
     ]
     out = console()
     print_table(out, columns)
-    for line in ("", *_notes(answer, said_otherwise=any(otherwise))):
+    matchers = {row.rule: row.what for row in rows if row.rule is not None}
+    for line in (
+        "",
+        *(f"{_name(rule)}: {what}" for rule, what in sorted(matchers.items())),
+        "",
+        *_notes(answer, said_otherwise=any(otherwise)),
+    ):
         show(out, Text(line))
 
 
 def _notes(answer: _Answer, *, said_otherwise: bool) -> Iterable[str]:
     total = answer.total
-    yield f"{usd(total.usd)} for {number(total.requests)} {answer.counted} of {answer.source}."
+    yield f"{total.amount} for {number(total.requests)} {answer.counted} of {answer.source}."
     if said_otherwise:
         yield (
             "SAID OTHERWISE: there a span attribute, attribute() or baggage, or an earlier version of the rules, has "
@@ -291,6 +306,7 @@ def _row_document(row: _Row, answer: _Answer) -> dict[str, Any]:
         "requests": None if sums is None else sums.requests,
         "usd": None if sums is None else sums.usd,
         "share": None if sums is None or not answer.total.usd else sums.usd / answer.total.usd,
+        "unpriced": None if sums is None else sums.unpriced,
         "said_otherwise_usd": None if sums is None else sums.otherwise_usd,
         "examples": [] if sums is None else sums.examples(),
     }
@@ -303,6 +319,7 @@ def _document(answer: _Answer) -> dict[str, Any]:
         "rows": [_row_document(row, answer) for row in answer.rows],
         "requests": answer.total.requests,
         "usd": answer.total.usd,
+        "unpriced": answer.total.unpriced,
         "rules_not_told": answer.untold,
         "rules_that_catch_nothing": answer.empty,
         "problems": answer.problems,

@@ -36,7 +36,7 @@ from spancost.prices.currency import Currency
 from spancost.prices.discounts import Discounts
 
 explain = typer.Typer(
-    help="Show quantity x rate = USD for one call, with source and date.",
+    help="Show quantity x rate = USD of a call, with source and date.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
