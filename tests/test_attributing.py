@@ -21,7 +21,8 @@ from spancost import attribute, names
 from spancost.attribution_rules import AttributionRule, BoundRules
 from spancost.capture import facts as capture_facts
 from spancost.journal import merged_batches
-from spancost.sinks.ledger import Ledger, LedgerReader
+from spancost.sinks.ledger.reader import LedgerReader
+from spancost.sinks.ledger.writer import Ledger
 from spancost.testing import World, priced_provider
 from spancost.window import Attribution, Batch, ChargeKey, ChargeSum, KeptTrace, Origin
 from tests.spans import EGRESS_USD_PER_GB, GB, PUT_USD, REGION, put_item, server, start
@@ -88,7 +89,7 @@ def test_free_labels_travel_wherever_feature_tenant_and_team_do() -> None:
         assert world.attributes("job")["spancost.label.plan"] == "gold"
 
 
-def test_free_labels_split_no_metric_and_the_ledger_adds_up_over_them(tmp_path: Any) -> None:
+def test_free_labels_split_no_metric_and_are_keys_of_the_ledger(tmp_path: Any) -> None:
     with priced_provider(region=REGION) as world:
         for plan in ("gold", "silver"):
             with attribute(tenant="acme", plan=plan):
@@ -100,8 +101,8 @@ def test_free_labels_split_no_metric_and_the_ledger_adds_up_over_them(tmp_path: 
         for batch in world.recorded.batches:
             ledger.write(batch)
         with LedgerReader(tmp_path / "ledger.db") as reader:
-            by_tenant = {row.key: row.usd for row in reader.rows(["tenant"])}
-        assert by_tenant == {("acme",): pytest.approx(2 * PUT_USD)}
+            by_plan = {row.key: row.component_usd[names.AWS] for row in reader.rows(["tenant", "label.plan"])}
+        assert by_plan == {("acme", "gold"): pytest.approx(PUT_USD), ("acme", "silver"): pytest.approx(PUT_USD)}
 
 
 def test_folding_drops_free_labels_and_keeps_the_sum() -> None:

@@ -207,6 +207,10 @@ def test_price_and_report_split_by_what_the_rules_say(cli: Cli, traces: str, tmp
     assert ran.returncode == 0, ran.stderr
     shown = json.loads(cli("report", "--ledger", "shop.sqlite", "--by", "feature", "--format", "json").stdout)
     assert [row["feature"] for row in shown["rows"]] == ["reporting"]
+    again = _document(cli, "--ledger", "shop.sqlite", code=1)
+    costs = next(row for row in again["rows"] if row["label"] == "label.cost_center")
+    assert (costs["rule"], costs["value"], costs["said_otherwise_usd"]) == (1, "4711", 0.0)
+    assert costs["usd"] == pytest.approx(shown["rows"][0]["total_usd"])
 
 
 def test_doctor_names_a_rule_that_is_never_reached(cli: Cli, tmp_path: Path) -> None:

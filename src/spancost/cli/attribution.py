@@ -11,16 +11,24 @@ import typer
 from rich.text import Text
 
 from spancost import names
-from spancost.attribution_rules import AttributionRule, AttributionRules, Piece, shadowed, value_of
+from spancost.attribution_rules import (
+    FREE_LABEL,
+    AttributionRule,
+    AttributionRules,
+    Piece,
+    attribution_from,
+    shadowed,
+    value_of,
+)
 from spancost.cli import EXIT_FINDINGS
 from spancost.cli._format import UNKNOWN, Column, console, number, print_json, print_table, share, show, usd
 from spancost.cli._ledger import DEFAULT_LEDGER, Format, LedgerOption, fail, open_ledger
 from spancost.config import DEFAULT_FILE, Config, load_config
 from spancost.errors import MissingExtraError, SpancostError
-from spancost.window import Attribution, EntryLabels, filled
+from spancost.window import EntryLabels, filled
 
 if TYPE_CHECKING:
-    from spancost.sinks.ledger_reader import LedgerReader
+    from spancost.sinks.ledger.reader import LedgerReader
 
 _ENVIRONMENT: Final = ("deployment.environment.name", "deployment.environment")
 _LEDGER_RESOURCE: Final = frozenset({"service.name", *_ENVIRONMENT, "cloud.account.id"})
@@ -31,7 +39,6 @@ _LEDGER_KEYS: Final = (
     "http_route",
     "http_request_method",
     "entrypoint",
-    *names.ATTRIBUTION_LABELS,
 )
 _EXAMPLES: Final = 3
 _SHOWN_PROBLEMS: Final = 5
@@ -150,8 +157,10 @@ def _of_ledger(config: Config, ledger: str | None) -> _Answer:
     path = ledger or config.ledger or DEFAULT_LEDGER
     untold = [number for number, rule in enumerate(config.attribution_rules) if _needs_spans(rule)]
     rules = AttributionRules(config.attribution_rules, left_out=untold)
+    targets = {label for rule in config.attribution_rules for label in rule.targets}
+    free = sorted(label for label in targets if label.startswith(FREE_LABEL))
     with open_ledger(path) as reader:
-        return _answer(config, _ledger_pieces(reader, rules), path, "requests", untold)
+        return _answer(config, _ledger_pieces(reader, rules, free), path, "requests", untold)
 
 
 def _needs_spans(rule: AttributionRule) -> bool:
@@ -159,13 +168,14 @@ def _needs_spans(rule: AttributionRule) -> bool:
     return bool(rule.span) or not asked <= _LEDGER_RESOURCE
 
 
-def _ledger_pieces(reader: LedgerReader, rules: AttributionRules) -> Iterator[Piece]:
-    for row in reader.rows(_LEDGER_KEYS):
-        service, environment, account, route, method, entrypoint, feature, tenant, team = row.key
+def _ledger_pieces(reader: LedgerReader, rules: AttributionRules, free: list[str]) -> Iterator[Piece]:
+    keys = (*_LEDGER_KEYS, *names.ATTRIBUTION_LABELS, *free)
+    for row in reader.rows(keys):
+        service, environment, account, route, method, entrypoint, *_ = row.key
         resource = {"service.name": service, "cloud.account.id": account, **dict.fromkeys(_ENVIRONMENT, environment)}
         labels = EntryLabels(route, method) if route else EntryLabels(entrypoint=entrypoint)
         ruled = rules.bound(resource).of_root(labels, {})
-        said = Attribution(feature, tenant, team)
+        said = attribution_from(zip(keys[len(_LEDGER_KEYS) :], row.key[len(_LEDGER_KEYS) :], strict=True))
         yield Piece(labels, ruled, filled(said, ruled.attribution), row.requests, row.usd, sum(row.unpriced.values()))
 
 
