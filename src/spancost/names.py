@@ -93,6 +93,13 @@ METRIC_INTERNAL_SAMPLED_ONLY: Final = "spancost.internal.sampled.only"
 METRIC_INTERNAL_COMPUTE_DEBT: Final = "spancost.internal.compute.debt"
 METRIC_INTERNAL_BUILD: Final = "spancost.internal.build"
 
+REPORT_COST_USD: Final = "spancost_report_cost_usd"
+"""Gauges of `spancost report --format prometheus`, under the names that Prometheus has them."""
+REPORT_IDLE_COST_USD: Final = "spancost_report_idle_cost_usd"
+REPORT_REQUESTS: Final = "spancost_report_requests"
+REPORT_UNPRICED: Final = "spancost_report_unpriced_charges"
+REPORT_USD_PER_MONTH: Final = "spancost_report_usd_per_month"
+
 REQUEST_COST_BUCKETS_USD: Final = (
     1e-7,
     3e-7,

@@ -11,7 +11,7 @@ from spancost.cli.doctor import doctor
 from spancost.cli.explain import explain
 from spancost.cli.price import price
 from spancost.cli.prices import prices
-from spancost.cli.report import report
+from spancost.cli.report.command import report
 from spancost.cli.run import run
 from spancost.cli.tree import tree
 from spancost.sinks.ledger.schema import spancost_version

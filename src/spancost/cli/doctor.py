@@ -20,7 +20,7 @@ from spancost.cli import EXIT_FINDINGS, EXIT_USAGE
 from spancost.cli._format import console, number, print_json, rate, show
 from spancost.cli._ledger import LedgerOption, TreeFormat, ledger_path
 from spancost.cli._reasons import advice_for
-from spancost.cli.report import subject
+from spancost.cli.report.unpriced import subject
 from spancost.config import DEFAULT_FILE, Config, config_warnings, load_config
 from spancost.detect import (
     RATE_UNKNOWN,

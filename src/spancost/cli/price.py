@@ -21,7 +21,9 @@ from spancost.cli._books import at_ns, day_of, own_prices_of
 from spancost.cli._format import UNKNOWN, Column, console, fits, number, print_json, print_table, share, show, usd
 from spancost.cli._ledger import Format, fail
 from spancost.cli._reasons import advice_for
-from spancost.cli.report import NOTHING, not_priced, row_document
+from spancost.cli.report.documents import row_document
+from spancost.cli.report.unpriced import not_priced
+from spancost.cli.report.wording import NOTHING
 from spancost.errors import MissingExtraError, SpancostError, suggest
 
 if TYPE_CHECKING:

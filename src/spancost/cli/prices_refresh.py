@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from spancost import names
+from spancost._files import replace_file
 from spancost.cli._ledger import Format, fail
 from spancost.cli.prices_check import show_changes
 from spancost.config import load_config
@@ -28,7 +29,6 @@ from spancost.prices.cache import (
     cache_folder,
     merge,
     read_file,
-    replace_file,
     write_file,
 )
 from spancost.prices.changes import changes

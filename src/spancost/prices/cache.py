@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -17,6 +16,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, Final, cast
 
+from spancost._files import replace_file
 from spancost.errors import PriceBookError
 from spancost.prices.book import PriceBook, PriceRecord, Tier
 
@@ -166,25 +166,6 @@ def write_file(
         },
     }
     replace_file(path, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Replace a file by new content at once: a reader sees the old or the new one, and a crash leaves the old one.
-
-    Raises:
-        OSError: It cannot be written; nothing has changed then.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def merge(

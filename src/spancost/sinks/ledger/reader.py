@@ -31,6 +31,7 @@ from spancost.sinks.ledger.query import (
 from spancost.sinks.ledger.rows import (
     EstimatedRow,
     IdleRow,
+    IdleSums,
     LedgerRow,
     StoredTrace,
     Totals,
@@ -222,6 +223,25 @@ class LedgerReader:
         found = self._ask(question, CHARGES, question.cut(), f"sum({usd})", [_IS_IDLE])
         return {tuple(map(str, row[:-1])): float(row[-1]) for row in found if row[-1] is not None}
 
+    def idle_sums(self, by: Sequence[str], selection: Selection = EVERYTHING) -> dict[tuple[str, ...], IdleSums]:
+        """Return idle compute per combination of keys, with its seconds and its list price.
+
+        Args:
+
+            by: Names out of `LEDGER_KEYS`; keys of requests but times and those of a process are empty here.
+
+            selection: Which part of the ledger.
+        """
+        question = self._question(by, selection)
+        usd = _LIST if selection.at_list_price else "c.usd"
+        sums = f"sum(c.quantity), sum({usd}), sum({_LIST}), sum(CASE WHEN {_IS_UNPRICED} THEN c.count ELSE 0 END)"
+        width = len(question.by)
+        return {
+            tuple(map(str, row[:width])): IdleSums(*row[width:])
+            for row in self._ask(question, CHARGES, question.cut(), sums, [_IS_IDLE])
+            if row[width] is not None
+        }
+
     def _requests(self, keys: Sequence[str], selection: Selection) -> dict[tuple[str, ...], int]:
         kept = tuple(condition for condition in selection.where if is_request_key(canonical_key(condition.key)))
         question = self._question(keys, selection._replace(where=kept))
@@ -261,6 +281,40 @@ class LedgerReader:
             if any(self._all(f"SELECT 1 FROM {table} WHERE time = ? LIMIT 1", (begin,)) for table in tables):
                 return begin
         return minute
+
+    def stretches(self, selection: Selection = EVERYTHING, *, longest_gap: int = HOUR) -> list[tuple[int, int]]:
+        """Return the times within a period in which something was charged, whatever it was, in order.
+
+        Args:
+
+            selection: Its period; conditions are not looked at.
+
+            longest_gap: Minutes without data that do not end a stretch.
+
+        Returns:
+
+            (first minute, minute after the last) of each stretch.
+        """
+        since, until = self.bounds(selection)
+        first = -1 if since is None else since - 1
+        # One seek in the primary key for each time there is, however many rows share it.
+        within = "" if until is None else f" AND time < {int(until)}"
+        times: list[tuple[int, int]] = []
+        for level in DETAIL.levels:
+            table = DETAIL.table(CHARGES, level)
+            statement = (
+                f"WITH RECURSIVE times(time) AS (SELECT min(time) FROM {table} WHERE time > {first}{within} UNION ALL "
+                f"SELECT (SELECT min(time) FROM {table} WHERE time > times.time{within}) FROM times "
+                "WHERE times.time IS NOT NULL) SELECT time FROM times WHERE time IS NOT NULL"
+            )
+            times.extend((int(row[0]), int(row[0]) + level) for row in self._all(statement))
+        found: list[tuple[int, int]] = []
+        for begin, end in sorted(times):
+            if found and begin - found[-1][1] <= longest_gap:
+                found[-1] = (found[-1][0], max(found[-1][1], end))
+            else:
+                found.append((begin, end))
+        return found
 
     def coarser(self, by: Sequence[str], selection: Selection = EVERYTHING) -> tuple[str, int] | None:
         """Say whether some rows of an answer stand for more time than its keys tell apart.

@@ -80,6 +80,16 @@ class IdleRow(NamedTuple):
     """Charges without a price; their `seconds` count all the same."""
 
 
+class IdleSums(NamedTuple):
+    """Compute that nobody used, of one combination of keys."""
+
+    seconds: float
+    usd: float
+    list_usd: float
+    unpriced: int
+    """Charges without a price; their `seconds` count all the same."""
+
+
 class StoredNode(NamedTuple):
     """One span of a kept trace."""
 

@@ -1,0 +1,1 @@
+"""`spancost report --html`: one page with plots that asks nobody for anything."""

@@ -1,0 +1,148 @@
+"""Plots as SVG inside the page; names and numbers around them are text, so that they stay readable at any width."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Final
+
+from spancost.cli._format import UNKNOWN, share, usd
+from spancost.cli.report.html.figures import SERIES, Bar, TimePlot
+from spancost.cli.report.wording import NOTHING
+
+_HEIGHT: Final = 100.0
+_NUMBER: Final = ' class="n"'
+_BAR: Final = 0.84
+"""Of the room that each time has."""
+_STEPS: Final = (1.0, 2.0, 2.5, 5.0, 10.0)
+
+
+def time_plot(plot: TimePlot) -> str:
+    """Return stacked bars over time, with axes, legend, and a table of the same numbers."""
+    sums = [plot.sum_at(index) for index in range(len(plot.times))]
+    top = _nice(max(sums))
+    groups: list[str] = []
+    for index, time in enumerate(plot.times):
+        if not sums[index]:
+            continue
+        at, parts = _HEIGHT, list[str]()
+        for name, amounts in plot.usd.items():
+            height = _HEIGHT * amounts[index] / top
+            at -= height
+            if height:
+                parts.append(_rect(index + (1 - _BAR) / 2, at, _BAR, height, name))
+        groups.append(f"<g><title>{escape(time)}: {usd(sums[index])}</title>{''.join(parts)}</g>")
+    lines = "".join(f'<line class="grid" x1="0" x2="{len(plot.times)}" y1="{y}" y2="{y}"/>' for y in (0, 50, 100))
+    label = f"Cost by {plot.key} and component, {plot.times[0]} to {plot.times[-1]}, at most {usd(max(sums))}"
+    shown = [plot.times[0], *([plot.times[len(plot.times) // 2]] if len(plot.times) > 4 else []), plot.times[-1]]
+    along = "".join(f"<li>{escape(time)}</li>" for time in dict.fromkeys(shown))
+    return (
+        f"{_legend(plot)}"
+        '<div class="plot">'
+        f'<ol class="up" aria-hidden="true"><li>{usd(top)}</li><li>{usd(top / 2)}</li><li>$0</li></ol>'
+        f'<svg viewBox="0 0 {len(plot.times)} 100" preserveAspectRatio="none" role="img" aria-label="{escape(label)}">'
+        f"{lines}{''.join(groups)}</svg>"
+        f'<ol class="along" aria-hidden="true">{along}</ol></div>'
+        f"<details><summary>The same numbers as a table</summary>{_time_table(plot, sums)}</details>"
+    )
+
+
+def _legend(plot: TimePlot) -> str:
+    items = (
+        f'<li><svg viewBox="0 0 1 1" aria-hidden="true">{_rect(0, 0, 1, 1, name)}</svg>{name} {usd(sum(amounts))}</li>'
+        for name, amounts in plot.usd.items()
+    )
+    return f'<ul class="legend">{"".join(items)}</ul>'
+
+
+def _time_table(plot: TimePlot, sums: Sequence[float]) -> str:
+    rows = [
+        [time, *(usd(amounts[index]) for amounts in plot.usd.values()), usd(sums[index])]
+        for index, time in enumerate(plot.times)
+    ]
+    totals = ["total", *(usd(sum(amounts)) for amounts in plot.usd.values()), usd(sum(sums))]
+    return html_table([plot.key, *plot.usd, "total"], rows, totals, keys=1)
+
+
+def bar_table(what: str, bars: Sequence[Bar], whole_usd: float) -> str:
+    """Return a table whose rows have bars, so that each is beside its number.
+
+    Args:
+        what: Title of the names.
+
+        bars: Costliest first.
+
+        whole_usd: Everything, for shares.
+    """
+    longest = max((bar.total_usd for bar in bars if bar.usd), default=0.0) or 1.0
+    head = f'<th scope="col">{escape(what)}</th><td></td><th class="n" scope="col">USD</th>'
+    rows = "".join(
+        f'<tr><td class="k">{_key(bar.name or NOTHING)}</td><td class="b">{_bar(bar, longest)}</td>'
+        f'<td class="n">{_amount(bar)}</td><td class="n">{share(bar.total_usd, whole_usd)}</td></tr>'
+        for bar in bars
+    )
+    return (
+        f'<div class="wide"><table><thead><tr>{head}<th class="n" scope="col">share</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _amount(bar: Bar) -> str:
+    return UNKNOWN if bar.unknown and not bar.total_usd else usd(bar.total_usd)
+
+
+def _bar(bar: Bar, longest: float) -> str:
+    at, parts = 0.0, list[str]()
+    for name in SERIES:
+        width = 100 * bar.usd.get(name, 0.0) / longest
+        if width:
+            parts.append(_rect(at, 0, width, 1, name))
+        at += width
+    return f'<svg viewBox="0 0 100 1" preserveAspectRatio="none" aria-hidden="true">{"".join(parts)}</svg>'
+
+
+def html_table(titles: Sequence[str], rows: Iterable[Sequence[str]], totals: Sequence[str], *, keys: int) -> str:
+    """Return a table of texts.
+
+    Args:
+        titles: Of the columns.
+
+        rows: Cells, not escaped.
+
+        totals: Cells of the sum row.
+
+        keys: How many columns at the beginning are no numbers.
+    """
+
+    def cells(row: Sequence[str]) -> str:
+        return "".join(
+            f'<td class="k">{_key(cell)}</td>' if index < keys else f'<td class="n">{escape(cell)}</td>'
+            for index, cell in enumerate(row)
+        )
+
+    head = "".join(
+        f'<th scope="col"{"" if index < keys else _NUMBER}>{escape(title)}</th>' for index, title in enumerate(titles)
+    )
+    body = "".join(f"<tr>{cells(row)}</tr>" for row in rows)
+    return (
+        f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody>'
+        f"<tfoot><tr>{cells(totals)}</tr></tfoot></table></div>"
+    )
+
+
+def _key(text: str) -> str:
+    """Return a key that may be broken behind a slash."""
+    return escape(text).replace("/", "/<wbr>")
+
+
+def _rect(x: float, y: float, width: float, height: float, name: str) -> str:
+    return f'<rect class="{name}" x="{x:.4g}" y="{y:.4g}" width="{width:.4g}" height="{height:.4g}"/>'
+
+
+def _nice(amount: float) -> float:
+    """Return the next round number above an amount."""
+    if amount <= 0:
+        return 1.0
+    unit = 10.0 ** math.floor(math.log10(amount))
+    return next(step * unit for step in _STEPS if step * unit >= amount * (1 - 1e-12))
