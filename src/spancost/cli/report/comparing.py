@@ -155,6 +155,7 @@ def _figures(change: Change) -> dict[str, Any]:
         "change_usd": change.change_usd,
         "change_ratio": change.ratio,
         "state": change.state,
+        "unpriced": sum(change.now.unpriced.values()) if change.now else 0,
     }
 
 
@@ -180,10 +181,10 @@ def _columns(comparison: Comparison, limit: int) -> tuple[list[Column], int]:
     columns.append(
         Column(
             "CHANGE",
-            [*(_signed(one.change_usd) for one in shown), *(_signed(now - before) for before, now in sums)],
+            [*(_moved(one) for one in shown), *(_signed(now - before) for before, now in sums)],
         )
     )
-    percents = [one.state or _percent(one.before_usd, one.usd) for one in shown]
+    percents = [one.state or (_percent(one.before_usd, one.usd) if _moved(one) != UNKNOWN else "") for one in shown]
     columns.append(Column("CHANGE %", [*percents, *(_percent(before, now) for before, now in sums)]))
     return columns, len(rest)
 
@@ -192,6 +193,12 @@ def _usd(row: LedgerRow | None) -> str:
     if row is None:
         return ""
     return UNKNOWN if not row.usd and row.unpriced else usd(row.usd)
+
+
+def _moved(change: Change) -> str:
+    """Return the change; unknown where one of the two is."""
+    unknown = any(row is not None and not row.usd and row.unpriced for row in (change.before, change.now))
+    return UNKNOWN if unknown else _signed(change.change_usd)
 
 
 def _signed(amount: float) -> str:

@@ -16,6 +16,8 @@ from spancost.errors import LedgerError
 from spancost.sinks.ledger.query import UTC_NAME, zone
 
 _MONTH: Final = re.compile(r"(\d{4})-(\d{2})")
+_DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
+_YEARS: Final = range(1970, 9999)
 _TIMES: Final = "a day such as 2026-11-20, or a time such as 2026-11-20T14:05 or 2026-11-20T14:05+01:00"
 _MONTHS: Final = "a month such as 2026-11, this or last"
 _COMPARED: Final = (
@@ -174,7 +176,7 @@ def _month(text: str, tz: str, option: str, now: Callable[[], float]) -> Period:
         year, month = _before(today.year, today.month)
     else:
         match = _MONTH.fullmatch(text.strip())
-        if match is None or not 1 <= int(match[2]) <= 12 or not int(match[1]):
+        if match is None or not 1 <= int(match[2]) <= 12 or int(match[1]) not in _YEARS:
             fail(f"{option}: {text!r} is not {_MONTHS}")
         year, month = int(match[1]), int(match[2])
     return _whole_month(year, month, tz)
@@ -205,11 +207,9 @@ def _before(year: int, month: int) -> tuple[int, int]:
 def _minute(text: str, tz: str, option: str, *, is_end: bool) -> int:
     """Read a day or a time. A day that ends a period is counted whole."""
     try:
-        day = date.fromisoformat(text)
-        return _midnight(day + timedelta(days=1) if is_end else day, tz)
-    except (ValueError, OverflowError):
-        pass
-    try:
+        if _DAY.fullmatch(text):
+            day = date.fromisoformat(text)
+            return _midnight(day + timedelta(days=1) if is_end else day, tz)
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=zone(tz))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
+from urllib.error import HTTPError
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from spancost.cli._ledger import fail
@@ -47,7 +48,10 @@ def push(answer: Answer, url: str, job: str) -> None:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         fail("--pushgateway: not a URL such as http://localhost:9091")
     try:
-        from prometheus_client import CollectorRegistry, push_to_gateway
+        from prometheus_client import (
+            CollectorRegistry,
+            push_to_gateway,  # pyright: ignore[reportUnknownVariableType] # the handler's type is open
+        )
         from prometheus_client.exposition import basic_auth_handler, default_handler
     except ImportError:
         fail(f"--pushgateway: {MissingExtraError('it', 'prometheus')}")
@@ -66,4 +70,8 @@ def push(answer: Answer, url: str, job: str) -> None:
     try:
         push_to_gateway(plain, job, registry, timeout=_TIMEOUT_S, handler=handler)
     except OSError as error:
-        fail(f"--pushgateway: {plain} did not take the report: {getattr(error, 'reason', None) or error}")
+        why = getattr(error, "reason", error)
+        if isinstance(error, HTTPError):
+            why = f"HTTP {error.code} {why}"
+            error.close()
+        fail(f"--pushgateway: {plain} did not take the report: {why}")
