@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from spancost.charge import Charge
+from spancost.charge import Charge, PriceLine
 from spancost.cli.report.asking import ask
 from spancost.cli.report.documents import csv_text, report_document
 from spancost.cli.report.exposition import exposition_text
@@ -52,15 +52,14 @@ _OWNERS = (
 _KEYS = (*LEDGER_KEYS, "label.cost_center")
 
 _amounts = st.floats(1e-9, 1e6, allow_nan=False)
-_charges = st.builds(
-    lambda line, quantity, usd, list_usd: (
-        Charge(line, quantity, 0.0, 0.0) if line is UNKNOWN_HOST else Charge(line, quantity, usd, list_usd)
-    ),
-    st.sampled_from([PUT, CHAT, MACHINE, UNKNOWN_HOST]),
-    _amounts,
-    _amounts,
-    _amounts,
-)
+
+
+def _charge_of(line: PriceLine, quantity: float, usd: float, list_usd: float) -> Charge:
+    return Charge(line, quantity, 0.0, 0.0) if line is UNKNOWN_HOST else Charge(line, quantity, usd, list_usd)
+
+
+_lines = st.sampled_from([PUT, CHAT, MACHINE, UNKNOWN_HOST])
+_charges = st.builds(_charge_of, _lines, _amounts, _amounts, _amounts)
 _used = st.tuples(
     st.sampled_from(_ORIGINS),
     _charges,
@@ -71,7 +70,7 @@ _used = st.tuples(
 )
 _idle = st.tuples(
     st.sampled_from(_ORIGINS),
-    st.builds(lambda usd, list_usd: Charge(MACHINE, 1.0, usd, list_usd), _amounts, _amounts),
+    st.builds(_charge_of, st.just(MACHINE), _amounts, _amounts, _amounts),
     st.just(EntryLabels()),
     st.just(Attribution()),
     st.just(IDLE),

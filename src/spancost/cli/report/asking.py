@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from spancost.cli.report.idle import Spent, spent
 from spancost.cli.report.options import Asked, IdleMethod
-from spancost.cli.report.period import Period, local_time
+from spancost.cli.report.period import Period, local_time, time_order
 from spancost.sinks.ledger.query import TIME_KEYS, is_request_key
 from spancost.sinks.ledger.reader import LedgerReader
 from spancost.sinks.ledger.rows import EstimatedRow, IdleRow, LedgerRow, Totals, UnpricedRow
@@ -130,7 +130,7 @@ def ask(reader: LedgerReader, asked: Asked, by: Sequence[str] | None = None) -> 
     selection = asked.selection
     found = spent(reader, keys, selection, asked.idle)
     if keys and keys[0] in TIME_KEYS:
-        found.rows.sort(key=lambda row: row.key[0])  # stable: within a time still the costliest first
+        found.rows.sort(key=lambda row: time_order(row.key[0]))  # stable: within a time still the costliest first
     return Answer(
         asked,
         keys,

@@ -59,6 +59,11 @@ def local_time(minute: int, tz: str) -> str:
     return _at(minute, zone(tz)).strftime("%Y-%m-%d %H:%M")
 
 
+def time_order(told: str) -> tuple[float, str]:
+    """Return by what times are sorted as the ledger tells them: an hour may be there twice, at two offsets from UTC."""
+    return (datetime.fromisoformat(told).timestamp() if "T" in told else 0.0, told)
+
+
 def time_zone(name: str) -> str:
     """Check `--tz`; an unknown one ends the command with the near miss."""
     try:

@@ -14,6 +14,7 @@ from spancost.cli.report.asking import Answer
 from spancost.cli.report.documents import csv_of, question_document
 from spancost.cli.report.idle import IDLE_KEY, marked_key
 from spancost.cli.report.markdown import markdown_of
+from spancost.cli.report.period import time_order
 from spancost.cli.report.wording import NOTHING, TOTAL, last_lines
 from spancost.sinks.ledger.query import TIME_KEYS
 
@@ -85,19 +86,23 @@ def pivoted(answer: Answer, columns: int) -> Pivot:
         idle[key][row.key[-1]].append(_Cell(row.usd, bool(row.unpriced)))
     rows = {key: {value: _added(parts) for value, parts in found.items()} for key, found in cells.items()}
     by_time = answer.by[0] in TIME_KEYS
-    ordered = sorted(rows, key=lambda key: (key[0] if by_time else "", -_added(list(rows[key].values())).usd, key))
+    ordered = sorted(rows, key=lambda key: (-_added(list(rows[key].values())).usd, key))
     result = {key: rows[key] for key in ordered}
     result |= {key: {value: _added(parts) for value, parts in found.items()} for key, found in idle.items()}
     if by_time:
-        result = {key: result[key] for key in sorted(result, key=lambda key: key[0].removesuffix(f" {IDLE_KEY}"))}
+        result = {key: result[key] for key in sorted(result, key=_row_time)}
     sums: dict[str, list[float]] = defaultdict(list)
     for found in result.values():
         for value, cell in found.items():
             sums[value].append(cell.usd)
-    values = sorted(sums)
+    values = sorted(sums, key=time_order) if answer.by[-1] in TIME_KEYS else sorted(sums)
     if answer.by[-1] not in TIME_KEYS:
         values.sort(key=lambda value: -fsum(sums[value]))
     return Pivot(answer, result, values, columns)
+
+
+def _row_time(key: _Key) -> tuple[float, str]:
+    return time_order(key[0].removesuffix(f" {IDLE_KEY}"))
 
 
 def _added(cells: Sequence[_Cell]) -> _Cell:
