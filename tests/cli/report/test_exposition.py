@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -153,6 +154,16 @@ def test_user_and_password_are_sent_and_never_shown(
     assert f"http://{gateway} did not take the report" in message
     assert "401" in message
     assert "crt" not in message
+
+
+def test_without_prometheus_client_pushing_says_how_to_install_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = answer_of(tmp_path / "a.sqlite", "tenant")
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    with pytest.raises(typer.Exit):
+        push(answer, "http://127.0.0.1:9", "nightly")
+    assert "pip install 'spancost[prometheus]'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

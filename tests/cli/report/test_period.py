@@ -115,6 +115,13 @@ def test_what_a_period_is_compared_with(text: str, given: dict[str, str], before
     assert (found.since_minute, found.until_minute) == tuple(map(minute, before))
 
 
+def test_a_running_month_ends_now_where_it_is_compared() -> None:
+    for text in ("previous", "2026-10"):
+        period, _ = compared_period(text, asked(month="this"), now)
+        assert period.until_minute == minute("2026-11-20T14:06Z")
+    assert compared_period("previous", asked(month="2026-09"), now)[0] == asked(month="2026-09")
+
+
 def test_a_duration_alone_is_the_length_of_both_periods() -> None:
     period, before = compared_period("7d", asked(), now)
     assert period.since_minute == before.until_minute

@@ -88,7 +88,9 @@ def spent(reader: LedgerReader, by: Sequence[str], selection: Selection, method:
     """
     rows = reader.rows(by, selection)
     if method is IdleMethod.SEPARATE:
-        return Spent(rows, _idle_rows(by, by, reader.idle_sums(by, selection)), {})
+        # Without the keys that idle time never has the ledger answers from a smaller cut.
+        known = [key for key in by if key in POOL_KEYS or not is_request_key(key)]
+        return Spent(rows, _idle_rows(by, known, reader.idle_sums(known, selection)), {})
     beside = [condition.key for condition in selection.where if condition.key not in ORIGIN_COLUMNS]
     fine = tuple(dict.fromkeys((*by, *beside, *ORIGIN_COLUMNS)))
     whole = selection._replace(where=tuple(one for one in selection.where if one.key in ORIGIN_COLUMNS))

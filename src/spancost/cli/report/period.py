@@ -126,13 +126,15 @@ def compared_period(text: str, period: Period, now: Callable[[], float] = time.t
     """Return the period of a report, with an end, and the one that `--compare` sets against it.
 
     Args:
-        text: `previous`, a month, `2026-11-01..2026-11-07`, or a duration such as `7d`.
+        text: What to compare with: `previous`, a month, `2026-11-01..2026-11-07`, or a duration such as `7d`.
 
         period: What is reported. Where nothing was said, a duration is also its length.
 
         now: Clock, Unix seconds.
     """
     end = int(now() // 60) + 1
+    if period.until_minute is not None and period.until_minute > end:
+        period = period._replace(until_minute=end)
     if _RANGE in text:
         begin, _, last = (part.strip() for part in text.partition(_RANGE))
         first = _minute(begin, period.tz, "--compare", is_end=False)
@@ -148,7 +150,7 @@ def compared_period(text: str, period: Period, now: Callable[[], float] = time.t
             fail("--compare: a period with a beginning is needed: --since, --month, or --from")
         period = Period(end - shift, None, period.tz, f"the last {text}")
     assert period.since_minute is not None
-    until = end if period.until_minute is None else min(period.until_minute, end)
+    until = end if period.until_minute is None else period.until_minute
     length = max(1, until - period.since_minute)
     if shift is not None:
         first = period.since_minute - shift

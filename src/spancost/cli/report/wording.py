@@ -79,7 +79,11 @@ def duration(minutes: int) -> str:
     """Return minutes in the largest fitting unit: `11 minutes`, `3.5 hours`, `12 days`."""
     hours = minutes / 60
     if hours < 1:
-        return f"{minutes} minute{'' if minutes == 1 else 's'}"
+        return _counted(minutes, "minute")
     if hours < 2 * _HOURS_PER_DAY:
-        return f"{number(round(hours, 1))} hours"
-    return f"{number(round(hours / _HOURS_PER_DAY, 1))} days"
+        return _counted(round(hours, 1), "hour")
+    return _counted(round(hours / _HOURS_PER_DAY, 1), "day")
+
+
+def _counted(value: float, unit: str) -> str:
+    return f"{number(value)} {unit}{'' if value == 1 else 's'}"

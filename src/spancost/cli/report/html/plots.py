@@ -83,7 +83,7 @@ def bar_table(what: str, bars: Sequence[Bar], whole_usd: float) -> str:
         for bar in bars
     )
     return (
-        f'<div class="wide"><table><thead><tr>{head}<th class="n" scope="col">share</th></tr></thead>'
+        f'<div class="wide" role="region" tabindex="0" aria-label="Table"><table><thead><tr>{head}<th class="n" scope="col">share</th></tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
     )
 
@@ -126,7 +126,7 @@ def html_table(titles: Sequence[str], rows: Iterable[Sequence[str]], totals: Seq
     )
     body = "".join(f"<tr>{cells(row)}</tr>" for row in rows)
     return (
-        f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody>'
+        f'<div class="wide" role="region" tabindex="0" aria-label="Table"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody>'
         f"<tfoot><tr>{cells(totals)}</tr></tfoot></table></div>"
     )
 
