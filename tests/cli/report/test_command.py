@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shlex
+import shutil
 import stat
 import subprocess
 import time
@@ -45,8 +46,7 @@ _IDLE_USD = 600 * MACHINE_USD
 @pytest.fixture
 def recent(tmp_path: Path) -> Path:
     """A shop in production: an hour ago, and as much a week before; ten minutes of compute were idle."""
-    path = tmp_path / "work" / "spancost.sqlite"
-    path.parent.mkdir(exist_ok=True)
+    path = tmp_path / "spancost.sqlite"
     now = int(time.time() // 60)
     entries = [
         charged(charge(PUT, 1000, PUT_USD), CART, ACME, minute=now - 60),
@@ -64,18 +64,12 @@ def recent(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(cli: Cli, recent: Path) -> Cli:
-    """Run the command in the folder of the ledger."""
+    """Run the command on the ledger."""
 
     def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         return cli("report", *arguments, SPANCOST_LEDGER=str(recent), **variables)
 
     return run
-
-
-@pytest.fixture
-def cli(cli: Cli, tmp_path: Path) -> Cli:
-    """The same; the folder may be there before."""
-    return cli
 
 
 def document(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
@@ -214,6 +208,19 @@ def test_months_are_told_in_the_time_zone_asked_for(cli: Cli, tmp_path: Path) ->
         assert len(document(cli(*arguments, "--tz", tz, "--month", month))["rows"]) == 1
         other = "2026-01" if month == "2025-12" else "2025-12"
         assert document(cli(*arguments, "--tz", tz, "--month", other))["rows"] == []
+
+
+@pytest.mark.parametrize("method", ["separate", "proportional", "even"])
+def test_a_ledger_of_an_older_schema_has_the_same_total_whoever_bears_idle_compute(
+    cli: Cli, tmp_path: Path, method: str
+) -> None:
+    folder = Path(__file__).parents[2] / "data" / "ledger"
+    path = tmp_path / "old.sqlite"
+    shutil.copy(folder / "schema-1.sqlite", path)
+    told = json.loads((folder / "schema-1.json").read_text(encoding="utf-8"))["totals"]
+    found = document(cli("report", "--ledger", str(path), "--by", "service,day", "--idle", method, "--format", "json"))
+    assert found["total_usd"] == pytest.approx(told["usd"] + told["idle_usd"], rel=1e-9)
+    assert found["idle_usd"] == pytest.approx(told["idle_usd"], rel=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ from spancost.cli.report.wording import NOTHING
 
 _HEIGHT: Final = 100.0
 _NUMBER: Final = ' class="n"'
+_REGION: Final = '<div class="wide" role="region" tabindex="0" aria-label="Table">'
+"""Around a table that may be wider than the screen: it can be moved by keyboard, too."""
 _BAR: Final = 0.84
 """Of the room that each time has."""
 _STEPS: Final = (1.0, 2.0, 2.5, 5.0, 10.0)
@@ -83,7 +85,7 @@ def bar_table(what: str, bars: Sequence[Bar], whole_usd: float) -> str:
         for bar in bars
     )
     return (
-        f'<div class="wide" role="region" tabindex="0" aria-label="Table"><table><thead><tr>{head}<th class="n" scope="col">share</th></tr></thead>'
+        f'{_REGION}<table><thead><tr>{head}<th class="n" scope="col">share</th></tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
     )
 
@@ -126,7 +128,7 @@ def html_table(titles: Sequence[str], rows: Iterable[Sequence[str]], totals: Seq
     )
     body = "".join(f"<tr>{cells(row)}</tr>" for row in rows)
     return (
-        f'<div class="wide" role="region" tabindex="0" aria-label="Table"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody>'
+        f"{_REGION}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
         f"<tfoot><tr>{cells(totals)}</tr></tfoot></table></div>"
     )
 
