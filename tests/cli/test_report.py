@@ -128,10 +128,16 @@ _KEYS = ("component", "provider", "operation", "model", "status", "reason", "ser
 @pytest.mark.parametrize("count", range(1, 8))
 def test_every_number_is_whole_however_many_keys_there_are(cli: Cli, ledger_file: Path, width: str, count: int) -> None:
     arguments = ("report", "--ledger", str(ledger_file), "--by", ",".join(_KEYS[:count]))
-    narrow = _table(cli(*arguments, COLUMNS=width).stdout)
+    printed = cli(*arguments, COLUMNS=width).stdout
+    narrow = _table(printed)
     whole = _table(cli(*arguments, COLUMNS="400").stdout)
-    assert len(whole) >= 7
-    assert [_numbers(line) for line in narrow] == [_numbers(line) for line in whole]
+    assert len(narrow) == len(whole) >= 7
+    left_out = 1 if "PER MONTH is left out" in printed else 0
+    for line, wide_line in zip(narrow, whole, strict=True):
+        numbers, all_numbers = _numbers(line), _numbers(wide_line)
+        remaining = iter(all_numbers)
+        assert all(number in remaining for number in numbers), (line, wide_line)
+        assert len(all_numbers) - len(numbers) <= left_out
 
 
 def _table(stdout: str) -> list[str]:
