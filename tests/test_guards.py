@@ -270,14 +270,14 @@ def test_wrong_configuration_under_zero_code_is_logged_once_and_the_application_
 def test_root_whose_labels_cannot_be_made_costs_nobody_else_their_money(monkeypatch: pytest.MonkeyPatch) -> None:
     from spancost import journal
 
-    real = journal.entry_labels
+    real = journal.final_labels
 
     def failing(name: str, *rest: Any) -> Any:
         if name == "odd":
             raise ValueError(name)
         return real(name, *rest)
 
-    monkeypatch.setattr(journal, "entry_labels", failing)
+    monkeypatch.setattr(journal, "final_labels", failing)
     with priced_provider(region=REGION, reraise=False) as world:
         for name in ("first", "odd", "last"):
             start(world.tracer, name, kind=SpanKind.CLIENT, attributes=put_item()).end()

@@ -437,7 +437,9 @@ class CostEngine:
             # The publishing thread is starved. Late and in the way, but bounded and nothing is lost.
             self.journal = []
             if self._overflow is None:
-                self._overflow = Fold(self._queue_request, self._failed, self.config.entrypoint, whose=self.attributing.of_root)
+                self._overflow = Fold(
+                    self._queue_request, self._failed, self.config.entrypoint, whose=self.attributing.of_root
+                )
             self._overflow.add(journal)
 
     def open_request_queue(self) -> deque[RequestRecord]:
