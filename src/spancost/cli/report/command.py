@@ -145,20 +145,19 @@ def report(
         by_keys = keys_or_default(reader, asked)
         if pivot_key in by_keys:
             fail(f"--pivot: {pivot!r} is a row already: leave it out of --by")
-        answer = ask(reader, asked, by_keys)
+        answer = ask(reader, asked, by_keys if pivot_key is None else (*by_keys, pivot_key))
         if html is not None:
             _write(html, html_page(reader, answer), "--html")
         if pushgateway is not None:
             push(answer, pushgateway, job)
-        if output is None and file is None and (html is not None or pushgateway is not None):
-            return
-        cut = None if pivot_key is None else pivoted(ask(reader, asked, (*by_keys, pivot_key)), columns)
-        if cut is not None:
-            _emit(lambda: _print_pivot(cut, written, limit, wide=wide), file)
-        elif written is ReportFormat.TABLE and answer.is_empty:
-            _emit(lambda: typer.echo(f"nothing in the ledger {_when(period) or f'yet: written every {every} s'}"), file)
-        else:
-            _emit(lambda: _print(answer, written, since, limit, wide=wide), file)
+    if output is None and file is None and (html is not None or pushgateway is not None):
+        return
+    if written is ReportFormat.TABLE and answer.is_empty:
+        _emit(lambda: typer.echo(f"nothing in the ledger {_when(period) or f'yet: written every {every} s'}"), file)
+    elif pivot_key is not None:
+        _emit(lambda: _print_pivot(pivoted(answer, columns), written, limit, wide=wide), file)
+    else:
+        _emit(lambda: _print(answer, written, since, limit, wide=wide), file)
 
 
 def _refuse_contradictions(
