@@ -186,6 +186,13 @@ def test_partial_bookings_late_charges_and_given_up_roots_follow_the_rules() -> 
         assert by_whose == {whose: pytest.approx(3 * PUT_USD), Attribution(): pytest.approx(PUT_USD)}
 
 
+def test_calls_of_a_script_are_attributed_by_what_it_calls_itself() -> None:
+    rules = (AttributionRule(entrypoint="nightly-*", feature="reporting"),)
+    with priced_provider(region=REGION, entrypoint="nightly-import", attribution_rules=rules) as world:
+        _put(world)
+        assert _whose(world) == {Attribution("reporting"): pytest.approx(PUT_USD)}
+
+
 def test_rules_look_at_the_resource() -> None:
     rules = (AttributionRule(resource=(("service.name", "shop-*"),), team="shop"),)
     for service, team in (("shop-eu", "shop"), ("billing", "")):

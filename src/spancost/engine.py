@@ -165,7 +165,7 @@ class CostEngine:
         """Open LLM spans that hold usage of inner ones; under the lock."""
         self.journal: list[Entry] = []
         """What the span path has noted down since the last publishing; under the lock."""
-        self._fold = Fold(self._queue_request, self._failed, self.config.entrypoint, whose=self.attributing.of_root)
+        self._fold = self._new_fold()
         """Belongs to whoever holds the publish lock."""
         self._overflow: Fold | None = None
         """What was folded under the lock because nobody published in time."""
@@ -437,10 +437,11 @@ class CostEngine:
             # The publishing thread is starved. Late and in the way, but bounded and nothing is lost.
             self.journal = []
             if self._overflow is None:
-                self._overflow = Fold(
-                    self._queue_request, self._failed, self.config.entrypoint, whose=self.attributing.of_root
-                )
+                self._overflow = self._new_fold()
             self._overflow.add(journal)
+
+    def _new_fold(self) -> Fold:
+        return Fold(self._queue_request, self._failed, self.config.entrypoint, whose=self.attributing.of_root)
 
     def open_request_queue(self) -> deque[RequestRecord]:
         """Return a queue that receives every SERVER and CONSUMER local root; the caller drains it in `write`."""
