@@ -20,6 +20,7 @@ from spancost.prices.book import PriceBook
 from spancost.prices.compute import compute_rate
 from spancost.sinks.ledger.reader import LedgerReader
 from tests.e2e import exposition
+from tests.support.command_line import NOT_RUN, Example, command_on_path, examples, fill, is_success, run_example
 from tests.support.otlp_receiver import OtlpReceiver
 
 pytestmark = pytest.mark.e2e
@@ -141,6 +142,15 @@ def test_report_shows_every_route_and_the_same_total(run: _Run) -> None:
     assert sum(row["total_usd"] for row in rows) == pytest.approx(sum(ledger.values()), rel=1e-9)
     routes = {(row["service"], row["http_route"]) for row in rows}
     assert {("storefront", "/checkout"), ("assistant", "/chat"), ("office", "invoices/")} <= routes
+
+
+@pytest.mark.parametrize("example", [one for one in examples() if one.command not in NOT_RUN], ids=lambda one: one.line)
+def test_an_example_of_the_help_runs_on_the_demos_ledger(run: _Run, example: Example, tmp_path: Path) -> None:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    fill(folder, Path(run.stack.ledger))
+    done = run_example(example, folder, command_on_path(tmp_path / "bin"))
+    assert is_success(example, done.returncode), done.stderr or done.stdout
 
 
 def test_nothing_is_left_running(run: _Run) -> None:

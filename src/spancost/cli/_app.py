@@ -7,12 +7,15 @@ from typing import Annotated
 import typer
 
 from spancost.cli.attribution import app as attribution
+from spancost.cli.diff import diff
 from spancost.cli.doctor import doctor
 from spancost.cli.explain import explain
+from spancost.cli.ledger import ledger
 from spancost.cli.price import price
 from spancost.cli.prices import prices
 from spancost.cli.report.command import report
 from spancost.cli.run import run
+from spancost.cli.top import top
 from spancost.cli.tree import tree
 from spancost.sinks.ledger.schema import spancost_version
 
@@ -22,7 +25,6 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,  # plain help: the same text on a terminal, in a pipe and in the README
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 
 
@@ -47,9 +49,12 @@ app.command(
     context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True},
 )(run)
 app.command()(report)
+app.command()(top)
 app.command()(tree)
+app.command()(diff)
 app.command()(doctor)
 app.command()(price)
+app.add_typer(ledger, name="ledger")
 app.add_typer(explain, name="explain")
 app.add_typer(prices, name="prices")
 app.add_typer(attribution, name="attribution")

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from rich.cells import cell_len
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -22,6 +23,7 @@ _MIN_FOLDED_WIDTH = 16
 """Keys are folded down to this width, and shortened with an ellipsis below it."""
 _MIN_SHORT_WIDTH = 8
 _GAP = 2
+_HANGING = 4
 
 
 def usd(amount: float) -> str:
@@ -143,6 +145,20 @@ def _key_widths(columns: Sequence[Column], width: int) -> tuple[dict[str, int], 
         widest -= 1
     widths = {title: min(size, widest) for title, size in natural.items()}
     return widths, widest >= _MIN_FOLDED_WIDTH
+
+
+class Hanging:
+    """Text whose further lines are indented below its first one."""
+
+    def __init__(self, text: Text) -> None:
+        self._text = text
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        first, *more = self._text.wrap(console, options.max_width)
+        yield first
+        if more:
+            rest = Text(self._text.plain[len(first.plain.rstrip()) :].strip(), style=self._text.style)
+            yield Padding(rest, (0, 0, 0, _HANGING))
 
 
 def show(out: Console, renderable: RenderableType) -> None:

@@ -47,7 +47,11 @@ class Problems:
 
 
 def read_files(
-    paths: Iterable[str], pricing: Pricing, problems: Problems, on_moved: Callable[[str], Moved] | None = None
+    paths: Iterable[str],
+    pricing: Pricing,
+    problems: Problems,
+    on_moved: Callable[[str], Moved] | None = None,
+    select: Callable[[Any], Any] | None = None,
 ) -> list[str]:
     """Read all files.
 
@@ -60,6 +64,8 @@ def read_files(
 
         on_moved: Returns whom to tell how far a file is read.
 
+        select: Returns the part of a document that is taken.
+
     Returns:
         Files without a single span.
 
@@ -70,7 +76,7 @@ def read_files(
     with _no_collections():
         for path in paths:
             before = len(pricing.table)
-            _File(path, pricing, problems).read(*((on_moved(path),) if on_moved is not None else ()))
+            _File(path, pricing, problems, select).read(*((on_moved(path),) if on_moved is not None else ()))
             if len(pricing.table) == before:
                 empty.append(path)
     return empty
@@ -89,8 +95,9 @@ def _no_collections() -> Generator[None]:
 
 
 class _File:
-    def __init__(self, path: str, pricing: Pricing, problems: Problems) -> None:
+    def __init__(self, path: str, pricing: Pricing, problems: Problems, select: Callable[[Any], Any] | None) -> None:
         self._path = path
+        self._select = select
         self._problems = problems
         self._line = 0
         self._otlp = OtlpReader(pricing, self._bad_span)
@@ -103,7 +110,7 @@ class _File:
         for document in documents(self._path, on_bad, *on_moved):
             self._line = document.line
             try:
-                self._take(document.value)
+                self._take(document.value if self._select is None else self._select(document.value))
             except (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError):
                 on_bad(document.line, "not of the shape of OTLP or Jaeger JSON")
 

@@ -63,6 +63,8 @@ class Rollup(NamedTuple):
     """LLM spans that are the same call as another one."""
     repeated: int
     """Spans read more than once."""
+    requests_by_key: dict[tuple[str, ...], int]
+    """Requests by those keys asked for that requests have."""
 
 
 class _Facts(NamedTuple):
@@ -244,6 +246,7 @@ class _Adding:
             sorted(estimated, key=lambda row: (-row.usd, row)),
             duplicates,
             self._pricing.table.repeated,
+            dict(self._requests),
         )
 
     def _all_rows(self) -> dict[tuple[str, ...], _Sums]:

@@ -103,6 +103,15 @@ class SpanTable:
         """Return the SpanKind value of a span."""
         return self.marks[number] & KIND_BITS
 
+    def by_trace(self) -> Generator[tuple[int, list[int]]]:
+        """Yield each trace (the low 64 bits of its id) with the numbers of its spans; until `resolve`."""
+        for trace, last in self._last_of_trace.items():
+            numbers: list[int] = []
+            while last >= 0:
+                numbers.append(last)
+                last = self._previous[last]
+            yield trace, numbers
+
     def ancestors(self, number: int) -> Generator[int]:
         """Yield the spans above one, the parent first, across processes; ends also where parents form a ring."""
         parents = self.parents

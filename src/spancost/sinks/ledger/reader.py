@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Sequence
-from contextlib import closing
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing, contextmanager, suppress
 from types import TracebackType
 from typing import Any, Final
 
 from spancost import names
+from spancost.errors import LedgerError
 from spancost.focus import cloud_service
 from spancost.sinks.ledger import traces
 from spancost.sinks.ledger.migrations import show_as_present
@@ -29,6 +30,7 @@ from spancost.sinks.ledger.query import (
     is_request_key,
 )
 from spancost.sinks.ledger.rows import (
+    ChargeRow,
     EstimatedRow,
     IdleRow,
     IdleSums,
@@ -248,6 +250,81 @@ class LedgerReader:
         found = self._ask(question, REQUESTS, question.cut(), "sum(c.count)")
         return {tuple(str(value) for value in row[:-1]): int(row[-1]) for row in found if row[-1] is not None}
 
+    # --- row by row -----------------------------------------------------------------------------
+
+    def each_charge(self, by: Sequence[str], selection: Selection = EVERYTHING) -> Generator[ChargeRow]:
+        """Yield every row of money as the file keeps it, idle compute included.
+
+        By the day, the hour or the minute, as far back as each is kept; one state of the file, whatever its size.
+
+        Args:
+
+            by: Names out of `LEDGER_KEYS`, or `label.<name>`: what the key of a row has.
+
+            selection: Which part of the ledger.
+
+        Raises:
+
+            LedgerError: A key is unknown, or the file cannot be read.
+        """
+        question = self._question(by, selection)
+        usd, unpriced = self._usd(selection), f"CASE WHEN {_IS_UNPRICED} THEN c.count ELSE 0 END"
+        with self._one_state():
+            for level in sorted(DETAIL.levels, reverse=True):
+                columns = f"a.labels, c.time, c.time + {level}, {_IS_IDLE}, c.quantity, {usd}, {_LIST}, c.count"
+                cut = DETAIL._replace(levels=(level,))
+                yield from self._each(question, cut, f"{columns}, {unpriced}", ())
+
+    def each_sum(self, by: Sequence[str], selection: Selection = EVERYTHING) -> Generator[ChargeRow]:
+        """Yield sums per combination of keys, idle compute apart, in the order of the keys.
+
+        Args:
+
+            by: Names out of `LEDGER_KEYS`, or `label.<name>`.
+
+            selection: Which part of the ledger.
+
+        Raises:
+
+            LedgerError: A key is unknown, or the file cannot be read.
+        """
+        question = self._question(by, selection)
+        width = len(question.by)
+        columns = (
+            f"'', min(c.time), max(c.time) + 1, {_IS_IDLE}, sum(c.quantity), sum({self._usd(selection)}), "
+            f"sum({_LIST}), sum(c.count), sum(CASE WHEN {_IS_UNPRICED} THEN c.count ELSE 0 END)"
+        )
+        # By number: the keys as they are shown, and whether it is idle, the fourth behind them.
+        groups = [str(place) for place in (*range(1, width + 1), width + 4)]
+        with self._one_state():
+            yield from self._each(question, question.cut(), columns, groups)
+
+    @staticmethod
+    def _usd(selection: Selection) -> str:
+        return _LIST if selection.at_list_price else "c.usd"
+
+    @contextmanager
+    def _one_state(self) -> Generator[None]:
+        """See the file as it is now, until the block ends: retention moves rows between its tables."""
+        self._all("BEGIN")
+        try:
+            yield
+        finally:
+            with suppress(LedgerError):  # who stops in the middle may have closed the file already
+                self._all("COMMIT")
+
+    def _each(self, question: Question, cut: Cut, columns: str, grouped_by: Sequence[str]) -> Generator[ChargeRow]:
+        text, values = self._statement(question, CHARGES, cut, columns, (), grouped_by)
+        width = len(question.by)
+        try:
+            with closing(self._connection.execute(text, values)) as cursor:
+                for row in cursor:
+                    key = tuple(map(str, row[:width]))
+                    labels, begin, end, is_idle, *amounts = row[width:]
+                    yield ChargeRow(key, labels, begin, end, bool(is_idle), *amounts)
+        except sqlite3.Error as error:
+            raise ledger_error(self.path, "read it", error) from error
+
     # --- times ----------------------------------------------------------------------------------
 
     @property
@@ -385,14 +462,24 @@ class LedgerReader:
         more: Sequence[str] = (),
         grouped_by: Sequence[str] | None = None,
     ) -> list[tuple[Any, ...]]:
-        if self.schema_version < SCHEMA_VERSION:
+        return self._all(*self._statement(question, kind, cut, columns, more, grouped_by))
+
+    def _statement(
+        self,
+        question: Question,
+        kind: str,
+        cut: Cut,
+        columns: str,
+        more: Sequence[str] = (),
+        grouped_by: Sequence[str] | None = None,
+    ) -> tuple[str, list[object]]:
+        if self.schema_version < SCHEMA_VERSION and cut.name:
             cut = DETAIL  # the only one that older files have
         if any(key == "cloud_service" for key in (*question.by, *(one.key for one in question.selection.where))):
             self._name_cloud_services()
         is_utc = question.selection.tz == UTC_NAME
         statement = Statement(question, kind, cut, (0, 0) if is_utc else self.range_minutes or (0, 0))
-        text = statement.sql(columns, more, grouped_by)
-        return self._all(text, statement.values)
+        return statement.sql(columns, more, grouped_by), statement.values
 
     def _name_cloud_services(self) -> None:
         """Make the table of the names under which a bill has each line."""

@@ -136,3 +136,25 @@ class TraceSummary(NamedTuple):
     services: int
     sampled: bool
     """Kept as part of the random sample only."""
+
+
+class ChargeRow(NamedTuple):
+    """One row of money as the ledger keeps it, or the sum of several."""
+
+    key: tuple[str, ...]
+    """One value per key asked for."""
+    labels: str
+    """JSON object of the free labels; empty without any, and in sums."""
+    begin_minute: int
+    """Unix seconds // 60."""
+    end_minute: int
+    """The first minute behind the row; in sums, behind the beginning of the last one."""
+    is_idle: bool
+    """Compute that nobody used."""
+    quantity: float
+    """In sums only meaningful where `unit` is among the keys."""
+    usd: float
+    list_usd: float
+    charge_count: int
+    unpriced_count: int
+    """Charges among them without a price."""

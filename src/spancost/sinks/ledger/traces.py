@@ -103,11 +103,12 @@ def _node_json(node: KeptNode) -> dict[str, Any]:
         "duration_ns": node.end_ns - node.start_ns,
         "direct_usd": node.direct_usd,
         "total_usd": node.total_usd,
-        "charges": [_charge_json(charge) for charge in node.charges],
+        "charges": [charge_document(charge) for charge in node.charges],
     }
 
 
-def _charge_json(charge: Charge) -> dict[str, Any]:
+def charge_document(charge: Charge) -> dict[str, Any]:
+    """Return a charge as a stored span has it: what is not empty of its line, and its amounts."""
     line = {column: value for column in LINE_COLUMNS if (value := getattr(charge.line, column))}
     amounts: dict[str, Any] = {"quantity": charge.quantity, "usd": charge.usd, "list_usd": charge.list_usd}
     if charge.quantity and charge.line.status in (names.PRICED, names.ESTIMATED):
