@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import spancost._install as spancost_install
+from spancost import usage
 from spancost.capture import facts
 
 
@@ -34,7 +35,10 @@ def isolated_globals() -> Iterator[None]:
     engine = spancost_install._default  # pyright: ignore[reportPrivateUsage]
     reports = (facts._late_report, facts._failure_report)  # pyright: ignore[reportPrivateUsage]
     collectors = _collectors()
+    connected = usage.connect(None)
+    usage.connect(connected)
     yield
+    usage.connect(connected)
     for collector in _collectors() - collectors:
         sys.modules["prometheus_client"].REGISTRY.unregister(collector)
     spancost_install._default = engine  # pyright: ignore[reportPrivateUsage]

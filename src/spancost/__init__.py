@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from spancost.errors import ConfigError, SpancostError
     from spancost.processor import CostSpanProcessor
     from spancost.sampler import MeterAll
+    from spancost.usage import RequestCost, add_usage, current_cost
 
     __version__: str
 
@@ -23,6 +24,9 @@ __all__ = [
     "flush",
     "shutdown",
     "attribute",
+    "add_usage",
+    "current_cost",
+    "RequestCost",
     "CostSpanProcessor",
     "MeterAll",
     "Config",
@@ -37,6 +41,9 @@ _HOMES = {
     "flush": "spancost._install",
     "shutdown": "spancost._install",
     "attribute": "spancost.attribution",
+    "add_usage": "spancost.usage",
+    "current_cost": "spancost.usage",
+    "RequestCost": "spancost.usage",
     "CostSpanProcessor": "spancost.processor",
     "MeterAll": "spancost.sampler",
     "Config": "spancost.config",

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import metrics as otel_metrics
@@ -24,11 +24,13 @@ from spancost.engine import CostEngine
 from spancost.errors import SpancostError
 from spancost.meters.aws.dynamodb import set_provisioned_tables
 from spancost.meters.compute import ComputePricing
+from spancost.meters.custom import CustomMeter
 from spancost.meters.http_api import HttpApiMeter
 from spancost.meters.llm import LlmMeter
 from spancost.meters.meter_set import MeterSet, make_meters
+from spancost.meters.plugins import PluginMeters, has_plugins, load_plugins, working
 from spancost.prices.book import PriceBook, shipped_data
-from spancost.prices.configured import http_rules, price_book, token_prices
+from spancost.prices.configured import custom_rates, http_rules, price_book, token_prices
 from spancost.prices.discounts import Discounts
 from spancost.sinks.totals import MetricTotals
 from spancost.window import Origin
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
 
     from spancost.detect import Surroundings
+    from spancost.meters import UsageMeter
     from spancost.sinks.ledger.writer import Ledger
 
 _CONSTANT_LABELS: Final = (
@@ -136,6 +139,13 @@ def _retire(engine: CostEngine) -> None:
         engine.unregister_prometheus = None
 
 
+def resource_of_process() -> Mapping[str, Any]:
+    """Return the attributes of the resource of a provider that is priced, where no span has told them yet."""
+    provider: Any = next(iter(_installed), None) or trace.get_tracer_provider()
+    resource = getattr(getattr(provider, "_real_provider", None) or provider, "resource", None)
+    return {} if resource is None else resource.attributes
+
+
 def current_engine() -> CostEngine | None:
     """Return the engine of this process if there is one."""
     return _default
@@ -172,7 +182,13 @@ def _at_exit() -> None:
         engine.errors.caught("exit")
 
 
-def build_engine(config: Config, *, book: PriceBook | None = None, around: Surroundings | None = None) -> CostEngine:
+def build_engine(
+    config: Config,
+    *,
+    book: PriceBook | None = None,
+    around: Surroundings | None = None,
+    usage_meters: Sequence[UsageMeter] | None = None,
+) -> CostEngine:
     """Build an engine with its meters and sinks, tied to nothing yet.
 
     Args:
@@ -181,11 +197,15 @@ def build_engine(config: Config, *, book: PriceBook | None = None, around: Surro
         book: Prices; the shipped and refreshed ones by default. Own prices of the configuration are added.
 
         around: Where the machine is looked for; this process's own surroundings by default.
+
+        usage_meters: Meters of third parties; those that are installed by default.
     """
     prices = price_book(config) if book is None else config.own.onto(book)
     llm = LlmMeter(token_prices(config))
     rules = http_rules(config)
     http = HttpApiMeter(rules, config.http_free_hosts, config.http_exclude_hosts, Discounts(config.own.discounts))
+    custom = CustomMeter(custom_rates(config), Discounts(config.own.discounts))
+    finds_meters = usage_meters is None and has_plugins()
     set_rules(rules)
     inject_capacity(config.inject_consumed_capacity)
     set_provisioned_tables(config.provisioned_tables)
@@ -197,14 +217,16 @@ def build_engine(config: Config, *, book: PriceBook | None = None, around: Surro
     )
     engine = CostEngine(
         config,
-        MeterSet(ComputePricing(pending=True), llm),
+        MeterSet(ComputePricing(pending=True), llm, custom=custom),
         [totals],
         keep_traces=bool(config.ledger) and config.ledger_costliest_traces + config.ledger_sampled_traces > 0,
     )
     engine.price_date = str(shipped_data()["as_of"])
 
     def prepare(resource: Mapping[str, Any]) -> None:
-        engine.meters, engine.find_machine = make_meters(config, prices, resource, llm, http, around)
+        found = working(load_plugins()) if finds_meters else [(type(one).__name__, one) for one in usage_meters or ()]
+        plugins = PluginMeters(found, custom) if found else None
+        engine.meters, engine.find_machine = make_meters(config, prices, resource, llm, http, around, custom, plugins)
         if config.ledger:
             engine.add_sink(_ledger(config, resource))
 

@@ -123,6 +123,12 @@ class Charge(NamedTuple):
     list_usd: float
     """List price, first paid tier, before free tiers and overrides."""
 
+    def plus(self, other: Charge) -> Charge:
+        """Return the sum with another charge of the same line."""
+        return Charge(
+            self.line, self.quantity + other.quantity, self.usd + other.usd, self.list_usd + other.list_usd
+        )
+
 
 _ONE_CALL: Final = (1,)
 

@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from spancost import usage
 from spancost._guard import ErrorLog, logger
 from spancost.attributing import PLACE as ATTRIBUTION
 from spancost.attributing import Attributing
@@ -198,6 +199,7 @@ class CostEngine:
     def connect(self) -> None:
         """Receive what capture hooks report; the engine connected last is the one they reach."""
         capture_facts.connect(self.book_late_facts, self.errors.caught)
+        usage.connect(self)
 
     def add_sink(self, sink: Sink) -> None:
         """Add a sink; it receives what is charged from now on."""
@@ -407,7 +409,7 @@ class CostEngine:
 
     # --- booking: all of it under the lock ----------------------------------------------------------
 
-    def _alone(self, call: Callable[..., None], *arguments: Any) -> None:
+    def alone(self, call: Callable[..., None], *arguments: Any) -> None:
         """Make a call under the lock, safe from re-entry; one that has interrupted a hook is left to that hook."""
         with self.lock:
             if self.busy:
@@ -477,7 +479,7 @@ class CostEngine:
         if not isinstance(root, LocalRoot) or root.epoch != self.epoch:
             return
         if charges and not is_inside_server_span(node):
-            self._alone(self._book_late, root, charges, end_ns // _MINUTE_NS)
+            self.alone(self._book_late, root, charges, end_ns // _MINUTE_NS)
 
     def _book_late(self, root: LocalRoot, charges: Sequence[Charge], minute: int) -> None:
         if root.span is None:
@@ -488,7 +490,7 @@ class CostEngine:
 
     def book_unattributed(self, charges: Sequence[Charge]) -> None:
         """Charge usage that belongs to no span."""
-        self._alone(self.note, Unattributed(charges, time.time_ns() // _MINUTE_NS))
+        self.alone(self.note, Unattributed(charges, time.time_ns() // _MINUTE_NS))
 
     # --- upkeep: quiet roots and long requests ------------------------------------------------------
 
@@ -514,6 +516,9 @@ class CostEngine:
         if span is None:
             return
         root.booked_usd = root.components(self.meters.compute.usd_per_s, 0.0, ())
+        unpriced = root.unpriced_components()
+        if unpriced:
+            root.booked_unpriced = unpriced
         charges, root.charges = root.charges or [], None
         minute = time.time_ns() // _MINUTE_NS
         attributes = dict(mapping_of(span))

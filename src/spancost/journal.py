@@ -101,6 +101,7 @@ class Unattributed(NamedTuple):
 
     charges: Sequence[Charge]
     minute: int
+    attribution: Attribution = NOBODY
 
 
 Entry: TypeAlias = Ended | Partial | Late | Unattributed
@@ -184,7 +185,7 @@ class Fold:
             self._partial(entry)
         else:
             for index, charge in enumerate(entry.charges):
-                self._book(charge, _NO_LABELS, NOBODY, UNATTRIBUTED, entry.minute, int(index == 0))
+                self._book(charge, _NO_LABELS, entry.attribution, UNATTRIBUTED, entry.minute, int(index == 0))
 
     def merge(self, other: Fold) -> None:
         """Add what another fold holds."""

@@ -12,6 +12,7 @@ from spancost.duplicates import is_transport, outermost_llm_span
 from spancost.meters.choice import component_of, duplicate, lacks_usage, meter_error, without_usage
 from spancost.meters.http_parts import host_and_path
 from spancost.meters.llm import is_llm, operation_of, read_usage
+from spancost.meters.plugins import joined
 from spancost.nodes import HeldUsage, SpanNode
 from spancost.same_call import host_of_call, orphaned, settled
 from spancost.span_attributes import kind_of
@@ -35,7 +36,14 @@ def measure(
     `measure_llm`.
     """
     try:
-        return _measured(meters, errors, span, node, attributes, end_ns)
+        charges = _measured(meters, errors, span, node, attributes, end_ns)
+        plugins = meters.plugins
+        if plugins is not None and not plugins.keys.isdisjoint(attributes):
+            used = plugins.charges_of(view_of(span, node, attributes, end_ns), errors)
+            if used:
+                node.is_metered_elsewhere = True
+                charges = joined(charges, used)
+        return charges
     except Exception:  # attributes of types that nobody expects: the span is still to be closed
         errors.caught("measure")
         return _NONE
@@ -122,6 +130,7 @@ def measure_llm(
         if outer is not None:
             if outer.held is None:
                 outer.held = []
+                outer.is_plain = False
             outer.held.append(HeldUsage(view.scope, usage, view.start_ns))
             outer.held.extend(node.held or ())
             node.held = None
@@ -148,7 +157,7 @@ def measure_held(meters: MeterSet, errors: ErrorLog, node: SpanNode, holders: Ho
     held, node.held = node.held or (), None
     charges: list[Charge] = []
     try:
-        if held and meters.llm is not None:
+        if held and meters.llm is not None and not node.is_metered_elsewhere:
             for usage, start_ns in orphaned(held):
                 charges.extend(meters.llm.charges_of(usage, start_ns))
     except Exception:

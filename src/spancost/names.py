@@ -31,6 +31,8 @@ DUPLICATE: Final = "duplicate"
 UNPRICED: Final = "unpriced"
 """Not known; `reason` says why. Never counted as zero dollars of certainty."""
 STATUSES: Final = (PRICED, ESTIMATED, FREE, DUPLICATE, UNPRICED)
+STATUS_RANK: Final = {UNPRICED: 4, ESTIMATED: 3, PRICED: 2, DUPLICATE: 1, FREE: 0}
+"""Of several charges of a span the one with the highest rank is told."""
 
 # --- span attributes written --------------------------------------------------------------------
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from spancost import names
-from spancost.charge import Charge, calls_of
+from spancost.charge import Charge, PriceLine, calls_of
 from spancost.tree import Node, Root
 from spancost.window import NOBODY, Attribution, EntryLabels, KeptNode
 
@@ -46,6 +46,12 @@ class SpanNode(Node):
     """Set at the end of an LLM or AWS span: its host, or empty if it named none."""
     is_entry: bool = False
     """This is the local root's own span."""
+    used: dict[PriceLine, Charge] | None = None
+    """What `add_usage` has charged this span; it is booked already, and in `direct_usd`."""
+    is_plain: bool = True
+    """False once it has `held` or `used`."""
+    is_metered_elsewhere: bool = False
+    """A third-party meter has charged it: what it holds of inner LLM spans is the same call."""
 
     __slots__ = ("__dict__", "is_timed", "span")
 
@@ -56,6 +62,16 @@ class SpanNode(Node):
         self.is_open = self.is_timed = True
         self.span: Span | None = span
         """The live span; None once it has ended, which breaks the reference cycle."""
+
+    def use(self, charge: Charge) -> None:
+        """Take usage that was reported while the span is open; charges of one price line are added up."""
+        used = self.used
+        if used is None:
+            used = self.used = {}
+            self.is_plain = False
+        before = used.get(charge.line)
+        used[charge.line] = charge if before is None else before.plus(charge)
+        self.direct_usd += charge.usd
 
 
 class LocalRoot(Root):
@@ -71,6 +87,10 @@ class LocalRoot(Root):
     """USD by component that partial bookings took out."""
     trail: list[KeptNode] | None = None
     """Ended spans, while traces are kept."""
+    booked_unpriced: frozenset[str] = frozenset()
+    """Components with unpriced charges that partial bookings took out."""
+    gathered: tuple[list[Booked], dict[tuple[PriceLine, Attribution | None, str, int], int]] | None = None
+    """`charges`, and where in it reported usage is added up."""
     trace_id: int = 0
 
     __slots__ = (
@@ -78,6 +98,7 @@ class LocalRoot(Root):
         "booked_at",
         "charges",
         "epoch",
+        "exported",
         "inner_count",
         "inner_s",
         "kind",
@@ -100,7 +121,10 @@ class LocalRoot(Root):
         """Instance-seconds of ended inner spans that follow the root's own attribution, not yet booked."""
         self.inner_count = 0
         self.charges: list[Booked] | None = None
-        """Charges of ended inner spans, not yet booked."""
+        """Charges of ended inner spans, and reported usage, not yet booked."""
+
+    exported: tuple[Mapping[str, Any], Sequence[Charge], Sequence[Booked] | None]
+    """Set when the local root's own span has ended: what was written on it, its charges, and `charges` of then."""
 
     def leave(self, charges: Sequence[Charge], own: Attribution | None, position: str, minute: int) -> None:
         """Leave charges of one span with this root until they are booked."""
@@ -109,6 +133,25 @@ class LocalRoot(Root):
             booked = self.charges = []
         for charge, calls in zip(charges, calls_of(charges), strict=True):
             booked.append((charge, own, position, minute, calls))
+
+    def gather(self, charge: Charge, own: Attribution | None, position: str, minute: int) -> None:
+        """Leave reported usage with this root: a million small reports of one thing become one charge."""
+        booked = self.charges
+        if booked is None:
+            booked = self.charges = []
+        gathered = self.gathered
+        if gathered is None or gathered[0] is not booked:
+            gathered = self.gathered = (booked, {})
+        place = gathered[1].setdefault((charge.line, own, position, minute), len(booked))
+        if place == len(booked):
+            booked.append((charge, own, position, minute, 1))
+        else:
+            before, _, _, _, calls = booked[place]
+            booked[place] = (before.plus(charge), own, position, minute, calls + 1)
+
+    def unpriced_components(self) -> frozenset[str]:
+        """Return the components of which something below this root has no price so far; compute is not looked at."""
+        return self.booked_unpriced | unpriced_of(booked[0] for booked in self.charges or ())
 
     def components(self, usd_per_s: float | None, seconds: float, charges: Sequence[Charge]) -> dict[str, float]:
         """Return USD by component of everything charged below this root so far.
@@ -132,3 +175,8 @@ class LocalRoot(Root):
                 component = charge.line.component
                 usd[component] = usd.get(component, 0.0) + charge.usd
         return usd
+
+
+def unpriced_of(charges: Iterable[Charge]) -> frozenset[str]:
+    """Return the components of charges without a price."""
+    return frozenset(charge.line.component for charge in charges if charge.line.status == names.UNPRICED)

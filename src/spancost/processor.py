@@ -17,6 +17,7 @@ from spancost.charge import CONSUMER, LLM_SPAN, Charge, PriceLine, described
 from spancost.entry_labels import PROCESS, RECEIVE, message_step
 from spancost.journal import COMPUTE_SECONDS, Ended, Late
 from spancost.measuring import measure, measure_held, measure_llm
+from spancost.meters.custom import beside
 from spancost.nodes import LocalRoot, SpanNode
 from spancost.span_attributes import (
     END_PATCH,
@@ -51,7 +52,7 @@ _COMPUTE_USD: Final = names.COMPONENT_USD[names.COMPUTE]
 _MAX_INT64: Final = 2**63 - 1
 _new_tuple: Final = cast("Callable[[type[Ended], tuple[Any, ...]], Ended]", tuple.__new__)  # pyright: ignore[reportUnknownMemberType]
 
-_RANK: Final = {names.UNPRICED: 4, names.ESTIMATED: 3, names.PRICED: 2, names.DUPLICATE: 1, names.FREE: 0}
+_RANK: Final = names.STATUS_RANK
 
 
 class CostSpanProcessor(SpanProcessor):
@@ -188,7 +189,7 @@ class CostSpanProcessor(SpanProcessor):
                 is_llm_span = charges is LLM_SPAN
                 if is_llm_span and engine.meters.llm is not None:
                     engine.load_llm_prices()
-            elif not node.is_timed and not node.below_usd and node.held is None:
+            elif not node.is_timed and not node.below_usd and node.is_plain:
                 node.is_open = False
                 node.span = None
                 return
@@ -224,8 +225,11 @@ class CostSpanProcessor(SpanProcessor):
         if not isinstance(root, LocalRoot) or root.epoch != engine.epoch or tree is None:
             node.span = None
             return
-        if is_llm_span or node.held is not None:
+        used = _ENDED
+        if is_llm_span or not node.is_plain:
             charges = self._llm_charges(span, node, attributes, charges, is_llm_span, end_ns, now)
+            if node.used is not None:
+                used = tuple(node.used.values())
         if node.is_timed:
             seconds = tree.end(node, now)
         else:
@@ -255,9 +259,12 @@ class CostSpanProcessor(SpanProcessor):
                 root.inner_count += node.is_timed
             else:
                 self._leave_or_note(root, node, seconds, charges, own, end_ns)
-            if usd_per_s is None and not charges and not node.below_usd:
+            if usd_per_s is None and not charges and not node.below_usd and not used:
                 return
             values[_TOTAL_USD] = total
+        if used:
+            charges = beside(charges, used)  # for people: what was used is booked
+            values[_DIRECT_USD] = direct
         if charges:
             self._describe(values, attributes, node, charges, own, usd_per_s is not None)
         else:
@@ -316,6 +323,7 @@ class CostSpanProcessor(SpanProcessor):
         if whose is not NOBODY:
             _say_whose(values, attributes, whose)
         root.span = None
+        root.exported = (values, charges, root.charges)
         failed = span.status.status_code is _ERROR
         ended = (root, span, attributes, seconds, charges, end_ns // _MINUTE_NS, failed, total, end_ns)
         # `Ended(...)` without the Python call that makes a NamedTuple.

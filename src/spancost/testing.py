@@ -12,7 +12,7 @@ Example:
 from __future__ import annotations
 
 import itertools
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -25,11 +25,12 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import Tracer
 
-from spancost import names
+from spancost import names, usage
 from spancost._guard import ErrorLog
 from spancost._install import build_engine
 from spancost.config import Config
 from spancost.engine import CostEngine
+from spancost.meters import UsageMeter
 from spancost.processor import CostSpanProcessor
 from spancost.sinks.totals import MetricTotals
 from spancost.window import IDLE, LATE_ENTRY, LATE_INNER, UNATTRIBUTED, Batch, ChargeKey, ChargeSum
@@ -144,27 +145,37 @@ class World:
 
 @contextmanager
 def priced_provider(
-    *, resource: Mapping[str, Any] | None = None, reraise: bool = True, **settings: Any
+    *,
+    resource: Mapping[str, Any] | None = None,
+    reraise: bool = True,
+    usage_meters: Sequence[UsageMeter] | None = None,
+    **settings: Any,
 ) -> Generator[World]:
     """Make a priced TracerProvider with a stepping clock, sequential ids and a recording sink.
+
+    Inside, `add_usage` and `current_cost` belong to it.
 
     Args:
         resource: Attributes of the resource.
 
         reraise: Raise spancost's own errors instead of swallowing them.
 
+        usage_meters: Third-party meters to try; those that are installed by default.
+
         **settings: Fields of `Config`.
     """
     clock = SteppingClock()
     config = replace(Config(compute_share=1.0, lease="off", first_value_hold_s=0.0, detect=False), **settings)
-    engine = build_engine(config)
+    engine = build_engine(config, usage_meters=usage_meters)
     engine.monotonic = clock
     engine.errors = ErrorLog(reraise=reraise)
     engine.background = False
     engine.upkeep.clear()
     engine.add_sink(RecordingSink())
     world = World(engine, clock, Resource(dict(resource or {})))
+    before = usage.connect(engine)
     try:
         yield world
     finally:
+        usage.connect(before)
         world.provider.shutdown()

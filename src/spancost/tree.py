@@ -279,6 +279,22 @@ class Tree:
         if plan:
             self._check_at = min(self._check_at, plan[0][0])
 
+    def open_s(self, root: Root, now: float) -> float:
+        """Return the instance-seconds that the open spans of a root have earned so far; advance the clock first."""
+        return max(0.0, root.accrued_s + self._since_mark(root, now) - root.assigned_s)
+
+    def earned_s(self, node: Node, now: float) -> float:
+        """Return the instance-seconds that an open span has earned so far; advance the clock first."""
+        root = node.root
+        if not node.is_open or node.open_children or not root.leaves or root.is_closed:
+            return node.compute_s
+        return node.compute_s + max(0.0, root.w + self._since_mark(root, now) / root.leaves - node.mark)
+
+    def _since_mark(self, root: Root, now: float) -> float:
+        if not root.is_active:
+            return 0.0
+        return max(0.0, self._v + max(0.0, now - self._t) * self._slope - root.v_mark)
+
     @property
     def accrued_s(self) -> float:
         """Instance-seconds earned in spans that are still open, as of the last event."""

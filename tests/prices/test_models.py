@@ -56,13 +56,13 @@ _PER_MILLION: dict[str, Any] = {"input": 1, "output": 8}
         (
             [{"model": "b", "same_as": "x/y"}, {"model": "a", "usd_per_million": {**_PER_MILLION, "input": -1}}],
             "models[1].usd_per_million.input",
-            "USD from 0",
+            "USD per ",
         ),
-        ([{"model": "a", "usd_per_million": {"input": "nan"}}], "models[0].usd_per_million.input", "USD from 0"),
+        ([{"model": "a", "usd_per_million": {"input": "nan"}}], "models[0].usd_per_million.input", "USD per "),
         ([{"model": "a", "usd_per_million": {"inputs": 1}}], "models[0].usd_per_million.inputs", "did you mean"),
-        ([{"model": "a", "usd_per_hour": True}], "models[0].usd_per_hour", "USD from 0"),
-        ([{"model": "a", "usd_per_hour": "4 dollars"}], "models[0].usd_per_hour", "USD from 0"),
-        ([{"model": "a", "usd_per_hour": 1e9}], "models[0].usd_per_hour", "USD from 0"),
+        ([{"model": "a", "usd_per_hour": True}], "models[0].usd_per_hour", "USD per "),
+        ([{"model": "a", "usd_per_hour": "4 dollars"}], "models[0].usd_per_hour", "USD per "),
+        ([{"model": "a", "usd_per_hour": 1e9}], "models[0].usd_per_hour", "USD per "),
         ([{"model": "a", "usd_per_hour": 1, "valid_from": "soon"}], "models[0].valid_from", "a day such as"),
     ],
 )  # fmt: skip

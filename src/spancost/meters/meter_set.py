@@ -26,9 +26,11 @@ from spancost.detect import (
 from spancost.meters import Meter
 from spancost.meters.aws import AwsMeter
 from spancost.meters.compute import RATE_UNKNOWN, ComputePricing
+from spancost.meters.custom import CustomMeter
 from spancost.meters.egress import EgressMeter
 from spancost.meters.http_api import HttpApiMeter
 from spancost.meters.llm import LlmMeter
+from spancost.meters.plugins import PluginMeters
 from spancost.prices.book import PriceBook
 from spancost.prices.compute import SYNTAX, ComputeRate, ComputeSpecError
 
@@ -43,6 +45,10 @@ class MeterSet(NamedTuple):
     aws: Meter | None = None
     egress: EgressMeter | None = None
     http: Meter | None = None
+    custom: CustomMeter = CustomMeter()
+    """Prices what `add_usage` reports."""
+    plugins: PluginMeters | None = None
+    """Meters of third parties; None where there are none."""
 
 
 class MachineFound(NamedTuple):
@@ -73,6 +79,8 @@ def make_meters(
     llm: LlmMeter,
     http: HttpApiMeter,
     around: Surroundings | None = None,
+    custom: CustomMeter | None = None,
+    plugins: PluginMeters | None = None,
 ) -> Prepared:
     """Make the meters of a process; asks nobody and reads no file.
 
@@ -88,10 +96,15 @@ def make_meters(
         http: Meter of third-party HTTP calls, likewise.
 
         around: Where the machine is looked for; this process's own surroundings by default.
+
+        custom: Prices reported usage.
+
+        plugins: Meters of third parties.
     """
     around = Surroundings.real() if around is None else around
     machine = look(config, resource, around)
-    meters = MeterSet(ComputePricing(), llm, http=http)
+    custom = CustomMeter() if custom is None else custom
+    meters = MeterSet(ComputePricing(), llm, http=http, custom=custom, plugins=plugins)
     assumed = not machine.spec and "compute" in config.assume
     if assumed or is_enough(config, machine):
         found = _priced(config, book, _assumed(machine) if assumed else machine, Limits())

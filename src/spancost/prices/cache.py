@@ -12,13 +12,14 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, cast
 
 from spancost._files import replace_file
 from spancost.errors import PriceBookError
 from spancost.prices.book import PriceBook, PriceRecord, Tier
+from spancost.prices.usd import exact_number, usd_per
 
 ORIGINS: Final = {"aws": "aws-price-list", "azure": "azure-retail-prices", "gcp": "gcp-catalog"}
 """What is refreshed, and the word for it in a price's source."""
@@ -30,7 +31,6 @@ CONFIDENCE: Final = "vendor"
 
 _VERSION: Final = 1
 _MAX_BYTES: Final = 64 * 2**20
-_LARGEST: Final = Decimal(10) ** 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ def read_file(path: Path, book: PriceBook) -> CacheFile:
         raise PriceBookError(f"{path}: not a file that this version of spancost wrote")
     try:
         return _cache_file(cast("dict[str, Any]", document), book)
-    except (AttributeError, KeyError, TypeError, ValueError, InvalidOperation) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise PriceBookError(f"{path}: broken ({type(error).__name__}: {error})") from None
 
 
@@ -256,14 +256,18 @@ def first_paid(tiers: Sequence[Tier]) -> Decimal:
 
 
 def _amount(value: object) -> Decimal:
-    amount = Decimal(value) if isinstance(value, str) else Decimal("NaN")
+    amount = exact_number(_text(value))
     if not amount.is_finite() or amount < 0:
         raise ValueError(f"{value!r} is no quantity")
     return amount
 
 
 def _usd(value: object) -> Decimal:
-    usd = _amount(value)
-    if usd > _LARGEST:
-        raise ValueError(f"{value!r} is no price")
-    return usd
+    return usd_per("unit", _text(value))
+
+
+def _text(value: object) -> str:
+    """Return what is written as text: a JSON number has lost digits already."""
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no number in quotes")
+    return value

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from spancost.prices.book import PriceBook
 from spancost.prices.cache import llm_file, read_cache
+from spancost.prices.custom_rates import CustomRates
 from spancost.prices.discounts import Discounts
 from spancost.prices.http_rules import HttpRules
 from spancost.prices.tokens import TokenPrices
@@ -37,3 +38,8 @@ def token_prices(config: Config) -> TokenPrices:
 def http_rules(config: Config) -> HttpRules:
     """Return the rules for HTTP APIs, your own first."""
     return HttpRules.shipped().with_own(config.own.http_rules)
+
+
+def custom_rates(config: Config) -> CustomRates:
+    """Return the rates for units of your own."""
+    return CustomRates(config.own.custom)

@@ -12,13 +12,13 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
-from decimal import Decimal, InvalidOperation
 from functools import cache
 from typing import Any, Final, Literal, cast
 
 from spancost.errors import ConfigError, PriceBookError, suggest
 from spancost.prices.days import midnight_ns
 from spancost.prices.quantity import Quantity, QuantityError
+from spancost.prices.usd import usd_per
 
 HttpKind = Literal["request", "llm", "free", "unpriced"]
 
@@ -337,10 +337,10 @@ class _Entry:
         return path
 
     def usd(self) -> float:
-        usd = _usd(self.given["usd"])
-        if usd is None:
-            raise self.wrong("usd", "USD per unit, zero or more")
-        return float(usd)
+        try:
+            return float(usd_per("unit", self.given["usd"]))
+        except ValueError as error:
+            raise self.wrong("usd", str(error)) from None
 
     def quantity(self) -> Quantity | None:
         value = self.given.get("quantity")
@@ -377,16 +377,6 @@ def _own_rule(entry: object, place: str, key: str) -> HttpRule:
         quantity=given.quantity(),
         from_ns=given.from_ns(),
     )
-
-
-def _usd(value: object) -> Decimal | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return None
-    try:
-        usd = Decimal(str(value))
-    except InvalidOperation:
-        return None
-    return usd if usd.is_finite() and 0 <= usd < 10**9 else None
 
 
 def _day(value: object) -> date | None:

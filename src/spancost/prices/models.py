@@ -14,12 +14,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from fnmatch import fnmatchcase
 from typing import Final, cast
 
 from spancost.errors import ConfigError, suggest
 from spancost.prices.days import midnight_ns
+from spancost.prices.usd import usd_per
 
 RATES: Final = (
     "input",
@@ -35,7 +36,6 @@ RATES: Final = (
 
 _KEYS: Final = ("model", "provider", "same_as", "usd_per_million", "usd_per_hour", "valid_from")
 _ONE_OF: Final = ("same_as", "usd_per_million", "usd_per_hour")
-_LARGEST_USD: Final = Decimal(1_000_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ def _model_price(raw: object, key: str, place: str) -> ModelPrice:
         provider=_glob(entry.get("provider", "*"), f"{key}.provider", place),
         same_as=_same_as(entry.get("same_as"), f"{key}.same_as", place),
         usd_per_million=None if rates is None else _rates(rates, f"{key}.usd_per_million", place),
-        usd_per_hour=None if hour is None else _usd(hour, f"{key}.usd_per_hour", place),
+        usd_per_hour=None if hour is None else _usd(hour, "hour", f"{key}.usd_per_hour", place),
         valid_from=_day(entry.get("valid_from"), f"{key}.valid_from", place),
         place=place,
     )
@@ -133,20 +133,14 @@ def _rates(raw: object, key: str, place: str) -> Mapping[str, Decimal]:
             raise ConfigError(place, f"{key}.{name}", rates[name], "unknown key: " + suggest(str(name), RATES))
     if "input" not in rates:
         raise ConfigError(place, key, rates, accepted)
-    return {str(name): _usd(value, f"{key}.{name}", place) for name, value in rates.items()}
+    return {str(name): _usd(value, "million tokens", f"{key}.{name}", place) for name, value in rates.items()}
 
 
-def _usd(raw: object, key: str, place: str) -> Decimal:
-    accepted = "USD from 0 to 1000000"
-    if isinstance(raw, bool) or not isinstance(raw, int | float | str | Decimal):
-        raise ConfigError(place, key, raw, accepted)
+def _usd(raw: object, unit: str, key: str, place: str) -> Decimal:
     try:
-        value = Decimal(str(raw).strip())
-    except InvalidOperation:
-        raise ConfigError(place, key, raw, accepted) from None
-    if not value.is_finite() or not 0 <= value <= _LARGEST_USD:
-        raise ConfigError(place, key, raw, accepted)
-    return value
+        return usd_per(unit, raw)
+    except ValueError as error:
+        raise ConfigError(place, key, raw, str(error)) from None
 
 
 def _day(raw: object, key: str, place: str) -> date | None:

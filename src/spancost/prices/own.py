@@ -6,6 +6,8 @@ discounts:    percentages off list prices: {name: edp, percent: 12, coverage: 70
                                           price: aws.s3.*, region: eu-*, valid_from: ..., valid_to: ...}
 models:       prices of LLM models, see `spancost.prices.models`
 http_rules:   prices of HTTP APIs, see `spancost.prices.http_rules`
+custom:       rates for own units:  {name: pdf.render, unit: page, usd: 0.002, provider: acme,
+                                     valid_from: ..., valid_to: ...}, see `spancost.prices.custom_rates`
 currency:     a second figure for people: {code: EUR, per_usd: 0.92, date: 2026-11-20}
 
 All of it changes `usd`, what you pay; list prices stay.
@@ -17,32 +19,35 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from spancost import names
 from spancost.errors import ConfigError, suggest
 from spancost.prices.book import PriceBook, PriceOverride, is_glob, matching
 from spancost.prices.currency import Currency
+from spancost.prices.custom_rates import CustomRate
 from spancost.prices.discounts import Discount
+from spancost.prices.usd import TOO_MUCH, exact_number, usd_per
 
 if TYPE_CHECKING:
     from spancost.prices.http_rules import HttpRule
     from spancost.prices.models import ModelPrice
 
-OWN_KEYS: Final = ("prices", "discounts", "models", "http_rules", "currency")
+OWN_KEYS: Final = ("prices", "discounts", "models", "http_rules", "custom", "currency")
 """Keys of a prices file; the same keys may stand in `spancost.yaml`."""
 
 _OVERRIDE_KEYS: Final = ("price", "usd", "unit", "region", "valid_from", "valid_to")
 _DISCOUNT_KEYS: Final = (
     "name", "percent", "coverage", "component", "provider", "price", "region", "valid_from", "valid_to",
 )  # fmt: skip
+_CUSTOM_KEYS: Final = ("name", "unit", "usd", "provider", "valid_from", "valid_to")
 _CURRENCY_KEYS: Final = ("code", "per_usd", "date")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _CODE: Final = re.compile(r"[A-Z]{3}")
 _FIRST_DAY: Final = date(1970, 1, 2)
 _LAST_DAY: Final = date(2199, 12, 31)
-_LARGEST: Final = Decimal(10) ** 9
+_MAX_TEXT: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,7 @@ class OwnPrices:
     """Several that match one price multiply."""
     models: tuple[ModelPrice, ...] = ()
     http_rules: tuple[HttpRule, ...] = ()
+    custom: tuple[CustomRate, ...] = ()
     currency: Currency | None = None
     place: str = ""
     """File or files it was read from; empty if there was none."""
@@ -73,6 +79,7 @@ class OwnPrices:
             # Of models and HTTP rules the first that matches is taken.
             models=(*other.models, *self.models),
             http_rules=(*other.http_rules, *self.http_rules),
+            custom=(*self.custom, *other.custom),
             currency=other.currency or self.currency,
             place=", ".join(place for place in (self.place, other.place) if place),
         )
@@ -109,11 +116,13 @@ def read_own_prices(raw: Mapping[str, object], place: str, book: PriceBook) -> O
         http_rules = rules_from(raw["http_rules"], place)
     overrides = _entries(raw, "prices", _OVERRIDE_KEYS, ("price", "usd", "unit"), place)
     discounts = _entries(raw, "discounts", _DISCOUNT_KEYS, ("name", "percent"), place)
+    custom = _entries(raw, "custom", _CUSTOM_KEYS, ("name", "unit", "usd"), place)
     return OwnPrices(
         overrides=tuple(made for entry in overrides for made in _overrides(entry, book)),
         discounts=tuple(_discount(entry, book) for entry in discounts),
         models=models,
         http_rules=http_rules,
+        custom=tuple(_custom_rate(entry) for entry in custom),
         currency=_currency(raw.get("currency"), place),
         place=place,
     )
@@ -196,7 +205,7 @@ def _overrides(entry: _Entry, book: PriceBook) -> Iterator[PriceOverride]:
     if not chosen:
         known = ", ".join(sorted(set(units.values())))
         raise entry.wrong("unit", f"{pattern} is priced per {known}")
-    usd = entry.read("usd", lambda value: _usd(value, str(unit)))
+    usd = entry.read("usd", lambda value: usd_per(str(unit), value))
     region = entry.given.get("region")
     if region is not None:
         vendors = {price_id.partition(".")[0] for price_id in chosen}
@@ -251,6 +260,16 @@ def _glob(entry: _Entry, name: str) -> str:
     return value.strip()
 
 
+# --- own units ----------------------------------------------------------------------------------
+
+
+def _custom_rate(entry: _Entry) -> CustomRate:
+    name, unit = entry.read("name", _short_text), entry.read("unit", _short_text)
+    provider = entry.read("provider", _short_text) if entry.given.get("provider") is not None else ""
+    usd = entry.read("usd", lambda value: usd_per(unit, value))
+    return CustomRate(name, unit, usd, provider, *entry.days(), place=entry.place)
+
+
 # --- currency -----------------------------------------------------------------------------------
 
 
@@ -265,25 +284,8 @@ def _currency(raw: object, place: str) -> Currency | None:
 # --- values -------------------------------------------------------------------------------------
 
 
-def _decimal(value: object) -> Decimal:
-    """Return a number as it was written; NaN for what is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return Decimal("NaN")
-    try:
-        return Decimal(str(value).strip())
-    except InvalidOperation:
-        return Decimal("NaN")
-
-
-def _usd(value: object, unit: str) -> Decimal:
-    usd = _decimal(value)
-    if not usd.is_finite() or not 0 <= usd <= _LARGEST:
-        raise ValueError(f"USD per {unit}, zero or more")
-    return usd
-
-
 def _percent(value: object) -> Decimal:
-    percent = _decimal(value.strip().removesuffix("%") if isinstance(value, str) else value)
+    percent = exact_number(value.strip().removesuffix("%") if isinstance(value, str) else value)
     if not percent.is_finite() or not 0 <= percent <= 100:
         raise ValueError("a percentage from 0 to 100")
     return percent
@@ -291,7 +293,7 @@ def _percent(value: object) -> Decimal:
 
 def _coverage(value: object) -> Decimal:
     is_percent = isinstance(value, str) and value.strip().endswith("%")
-    coverage = _decimal(cast("str", value).strip()[:-1]) / 100 if is_percent else _decimal(value)
+    coverage = exact_number(cast("str", value).strip()[:-1]) / 100 if is_percent else exact_number(value)
     if not coverage.is_finite() or not 0 <= coverage <= 1:
         raise ValueError("the part of the usage that is covered, from 0 to 1, such as 0.7 or 70%")
     return coverage
@@ -303,6 +305,12 @@ def _name(value: object) -> str:
     return str(value)
 
 
+def _short_text(value: object) -> str:
+    if not isinstance(value, str) or not value.strip() or len(value) > _MAX_TEXT:
+        raise ValueError(f"text of at most {_MAX_TEXT} characters")
+    return value.strip()
+
+
 def _code(value: object) -> str:
     if _CODE.fullmatch(str(value)) is None:
         raise ValueError("three capital letters, such as EUR")
@@ -310,8 +318,8 @@ def _code(value: object) -> str:
 
 
 def _per_usd(value: object) -> Decimal:
-    rate = _decimal(value)
-    if not rate.is_finite() or not 0 < rate <= _LARGEST:
+    rate = exact_number(value)
+    if not rate.is_finite() or not 0 < rate <= TOO_MUCH:
         raise ValueError("units of the currency for one USD, above zero")
     return rate
 
