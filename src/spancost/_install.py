@@ -28,7 +28,7 @@ from spancost.meters.custom import CustomMeter
 from spancost.meters.http_api import HttpApiMeter
 from spancost.meters.llm import LlmMeter
 from spancost.meters.meter_set import MeterSet, make_meters
-from spancost.meters.plugins import PluginMeters, has_plugins, load_plugins, working
+from spancost.meters.plugins import has_plugins, plugin_meters
 from spancost.prices.book import PriceBook, shipped_data
 from spancost.prices.configured import custom_rates, http_rules, price_book, token_prices
 from spancost.prices.discounts import Discounts
@@ -205,7 +205,7 @@ def build_engine(
     rules = http_rules(config)
     http = HttpApiMeter(rules, config.http_free_hosts, config.http_exclude_hosts, Discounts(config.own.discounts))
     custom = CustomMeter(custom_rates(config), Discounts(config.own.discounts))
-    finds_meters = usage_meters is None and has_plugins()
+    has_plugins()  # looked up here, off the request path; they are imported with the first span
     set_rules(rules)
     inject_capacity(config.inject_consumed_capacity)
     set_provisioned_tables(config.provisioned_tables)
@@ -224,8 +224,7 @@ def build_engine(
     engine.price_date = str(shipped_data()["as_of"])
 
     def prepare(resource: Mapping[str, Any]) -> None:
-        found = working(load_plugins()) if finds_meters else [(type(one).__name__, one) for one in usage_meters or ()]
-        plugins = PluginMeters(found, custom) if found else None
+        plugins = plugin_meters(usage_meters, custom)
         engine.meters, engine.find_machine = make_meters(config, prices, resource, llm, http, around, custom, plugins)
         if config.ledger:
             engine.add_sink(_ledger(config, resource))

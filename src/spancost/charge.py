@@ -125,9 +125,7 @@ class Charge(NamedTuple):
 
     def plus(self, other: Charge) -> Charge:
         """Return the sum with another charge of the same line."""
-        return Charge(
-            self.line, self.quantity + other.quantity, self.usd + other.usd, self.list_usd + other.list_usd
-        )
+        return Charge(self.line, self.quantity + other.quantity, self.usd + other.usd, self.list_usd + other.list_usd)
 
 
 _ONE_CALL: Final = (1,)

@@ -37,16 +37,17 @@ def measure(
     """
     try:
         charges = _measured(meters, errors, span, node, attributes, end_ns)
-        plugins = meters.plugins
-        if plugins is not None and not plugins.keys.isdisjoint(attributes):
-            used = plugins.charges_of(view_of(span, node, attributes, end_ns), errors)
-            if used:
-                node.is_metered_elsewhere = True
-                charges = joined(charges, used)
-        return charges
     except Exception:  # attributes of types that nobody expects: the span is still to be closed
         errors.caught("measure")
-        return _NONE
+        charges = _NONE
+    plugins = meters.plugins
+    if plugins is None or plugins.keys.isdisjoint(attributes):
+        return charges
+    used = plugins.charges_of(view_of(span, node, attributes, end_ns), errors)
+    if not used:
+        return charges
+    node.is_metered_elsewhere = True
+    return joined(charges, used)
 
 
 def _measured(

@@ -228,8 +228,7 @@ class CostSpanProcessor(SpanProcessor):
         used = _ENDED
         if is_llm_span or not node.is_plain:
             charges = self._llm_charges(span, node, attributes, charges, is_llm_span, end_ns, now)
-            if node.used is not None:
-                used = tuple(node.used.values())
+            used = tuple((node.used or {}).values())
         if node.is_timed:
             seconds = tree.end(node, now)
         else:
@@ -262,17 +261,14 @@ class CostSpanProcessor(SpanProcessor):
             if usd_per_s is None and not charges and not node.below_usd and not used:
                 return
             values[_TOTAL_USD] = total
-        if used:
-            charges = beside(charges, used)  # for people: what was used is booked
-            values[_DIRECT_USD] = direct
-        if charges:
-            self._describe(values, attributes, node, charges, own, usd_per_s is not None)
+        if charges or used:
+            self._describe(values, attributes, node, charges, used, own, usd_per_s is not None)
         else:
             if usd_per_s is not None:
                 values[_DIRECT_USD] = direct
             values.update(compute.attributes[engine.share_estimated])
         if root.trail is not None:
-            self._leave_trail(root, span, node, charges, total, seconds, end_ns)
+            self._leave_trail(root, span, node, (*charges, *used), total, seconds, end_ns)
         if values is not attributes:
             write_public(span, values)
 
@@ -366,10 +362,14 @@ class CostSpanProcessor(SpanProcessor):
         attributes: Mapping[str, Any],
         node: SpanNode,
         charges: Sequence[Charge],
+        used: Sequence[Charge],
         own: Attribution | None,
         has_rate: bool,
     ) -> None:
         """Add direct cost, status, source and whose it is to the attributes of an ending span."""
+        if used:
+            charges = beside(charges, used)
+            has_rate = has_rate or node.direct_usd > 0.0
         worst, _, spent, _ = charges[0]
         if len(charges) > 1:
             for charge in charges[1:]:

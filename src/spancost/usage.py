@@ -101,9 +101,7 @@ def _attribution(span: Any, node: SpanNode | None, tags: Tags | None) -> Attribu
     return tags.attribution
 
 
-def _book(
-    engine: CostEngine, node: SpanNode | None, charge: Charge, own: Attribution | None, minute: int
-) -> None:
+def _book(engine: CostEngine, node: SpanNode | None, charge: Charge, own: Attribution | None, minute: int) -> None:
     """Book usage with its span; under the lock."""
     root = getattr(node, "root", None)
     if node is None or not isinstance(root, LocalRoot) or root.epoch != engine.epoch:

@@ -9,7 +9,8 @@ from spancost.prices.compute import SYNTAX
 
 ADVICE: Final = {
     "bad_size": "The span states a size that is no number of bytes: look at what sets http.response.body.size.",
-    "bad_usage": "The span's token or item counts contradict each other: look at the instrumentation that wrote them.",
+    "bad_usage": "A count or an amount is impossible (negative, no number, contradictory): look at the instrumentation "
+    "or at the add_usage call that reported it.",
     "billed_by_gb": "Billed by gigabytes that the call does not carry.",
     "compute_rate_pending": "The machine was still being looked up when the span ended; its seconds are priced later.",
     "compute_rate_unknown": f"Say what the process runs on: {names.ENV_COMPUTE}={SYNTAX}.",
@@ -25,6 +26,8 @@ ADVICE: Final = {
     "egress.clients to internet.",
     "no_model": "The span names no model: look at the instrumentation's version.",
     "no_price": "The price book has no price for it: add one under `prices:` in spancost.yaml.",
+    "no_rate": "It was reported without an amount, and no rate is in force for its name: add one under `custom:` in "
+    "spancost.yaml (name, unit, usd), or pass usd= to add_usage.",
     "no_usage": "The span shows no usage: when streaming from an LLM pass stream_options={'include_usage': True}; "
     "for AWS calls let spancost hook the botocore instrumentation.",
     "not_finite": "A meter computed something that is no number; please report it.",
@@ -47,6 +50,7 @@ ADVICE: Final = {
     "unknown_host": "No price is known for this host: list it under `http: free_hosts:` if it is your own, or "
     "give it a price under `http_rules:`.",
     "unknown_log_class": "The class of the log group is not known: it was not described in this process.",
+    "unit_mismatch": "The rate under `custom:` is for another unit than the usage: make the two the same.",
     "unknown_alias": "The model that `same_as` names is not in the price list: check the entry under `models:`.",
     "unknown_model": "genai-prices does not know this model: map a deployment, profile or fine-tune with "
     "`models:` and `same_as`, else update it with pip install -U genai-prices.",

@@ -34,6 +34,9 @@ from spancost.detect import (
     priced,
 )
 from spancost.errors import LedgerError, SpancostError
+from spancost.meters.custom import UNIT_MISMATCH
+from spancost.prices.book import matching
+from spancost.prices.custom_rates import CustomRate
 from spancost.sinks.ledger.reader import LedgerReader
 from spancost.sinks.ledger.rows import UnpricedRow
 from spancost.sinks.ledger.schema import spancost_version
@@ -130,8 +133,9 @@ def doctor(
     shell.extend(_machine(config, found.compute))
     installed = instrumentations()
     shell.extend(_instrumentation_checks(installed))
+    shell.extend(_meters())
     checks = [*shell, ledger_check]
-    unpriced = grouped(found.unpriced)
+    unpriced = grouped(found.unpriced, () if config is None else config.own.custom)
     states = {check.state for check in checks}
     code = EXIT_USAGE if ERROR in states else EXIT_FINDINGS if PROBLEM in states or unpriced else 0
     if output is TreeFormat.JSON:
@@ -200,6 +204,7 @@ def _prices(config: Config | None) -> Iterable[Check]:
             "discounts": own.discounts,
             "models": own.models,
             "HTTP rules": own.http_rules,
+            "rates for own units": own.custom,
         }
         entries = ", ".join(f"{len(found)} {what}" for what, found in counts.items() if found)
         yield Check("prices", OK, f"{entries or 'no prices'} of your own in {own.place}")
@@ -375,8 +380,38 @@ def _ledger(path: str, *, asked_for: bool) -> tuple[Check, LedgerFound]:
     return Check("ledger", OK, text), LedgerFound(True, unpriced, compute)
 
 
-def grouped(rows: Sequence[UnpricedRow]) -> list[Unpriced]:
-    """Return one entry per component and reason, most frequent first."""
+def _meters() -> Iterable[Check]:
+    """Say which third-party meters a process started from this shell would load."""
+    from spancost.meters.plugins import load_plugins
+
+    plugins = load_plugins()
+    loaded = [f"{one.name} ({one.distribution})" for one in plugins if one.meter is not None]
+    if loaded:
+        yield Check("meters", OK, ", ".join(loaded))
+    for one in plugins:
+        if one.meter is None:
+            yield Check("meters", PROBLEM, f"{one.name} of {one.distribution or '?'} is left out: {one.problem}")
+
+
+def _unit_advice(rows: Sequence[UnpricedRow], rates: Sequence[CustomRate]) -> str:
+    """Return for usage in another unit than its rate which units are meant."""
+    units = {
+        f"{row.operation}: used in {row.unit}, the rate is for {rate.unit}"
+        for row in rows
+        for rate in rates
+        if rate.unit != row.unit and matching(rate.name, [row.operation])
+    }
+    return f" {'; '.join(sorted(units)[:_SHOWN_SUBJECTS])}." if units else ""
+
+
+def grouped(rows: Sequence[UnpricedRow], rates: Sequence[CustomRate] = ()) -> list[Unpriced]:
+    """Return one entry per component and reason, most frequent first.
+
+    Args:
+        rows: What has no price.
+
+        rates: Your own rates for units of your own.
+    """
     groups: dict[tuple[str, str], list[UnpricedRow]] = defaultdict(list)
     for row in rows:
         groups[row.component, row.reason].append(row)
@@ -398,7 +433,7 @@ def grouped(rows: Sequence[UnpricedRow]) -> list[Unpriced]:
                 sum(row.quantity for row in members),
                 units.pop() if len(units) == 1 else "",
                 shown,
-                advice_for(reason),
+                advice_for(reason) + (_unit_advice(members, rates) if reason == UNIT_MISMATCH else ""),
             )
         )
     return sorted(found, key=lambda one: (-one.charges, one.component, one.reason))

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Sequence
 from decimal import Context, Decimal, localcontext
+from difflib import get_close_matches
 from types import SimpleNamespace
 from typing import Annotated, Any, Final, NamedTuple, cast
 from urllib.parse import urlsplit
@@ -31,7 +32,7 @@ from spancost.cli._reasons import advice_for
 from spancost.config import ASSUMED_REGION, Config
 from spancost.errors import SpancostError, suggest
 from spancost.prices.book import PriceBook, PriceRecord, Rate
-from spancost.prices.configured import http_rules, token_prices
+from spancost.prices.configured import custom_rates, http_rules, token_prices
 from spancost.prices.currency import Currency
 from spancost.prices.discounts import Discounts
 
@@ -46,7 +47,9 @@ _POWERS: Final = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 _LONGEST: Final = 25
 _DIGITS_FOR_PEOPLE: Final = 12
 _STARTS_SOMETHING: Final = re.compile(r"[\w-]+\.(Run|Create|Start|Launch|Allocate)[A-Z]")
-_UNKNOWN_NAMES: Final = frozenset({"unknown_model", "unknown_provider", "unknown_service", "unknown_operation"})
+_UNKNOWN_NAMES: Final = frozenset(
+    {"unknown_model", "unknown_provider", "unknown_service", "unknown_operation", "no_rate", "unit_mismatch"}
+)
 _CONFIDENCE: Final = {
     "verified-3": "3 independent sources",
     "verified-2": "2 independent sources",
@@ -325,6 +328,30 @@ def http(
         }
         explained = [one._replace(**provenance) for one in explained]
     _show(explained, at_ns, output)
+
+
+@explain.command()
+def custom(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the usage, as add_usage or a meter reports it.")],
+    quantity: Annotated[float, typer.Option(metavar="NUMBER", min=0, help="How much.")] = 1.0,
+    unit: Annotated[str, typer.Option(metavar="UNIT", help="Unit of the quantity.")] = "unit",
+    at: AtOption = None,
+    output: FormatOption = TreeFormat.TABLE,
+) -> None:
+    """Price usage in a unit of your own, by the custom: rates of spancost.yaml.
+
+    Example: spancost explain custom pdf.render --quantity 3 --unit page
+    """
+    from spancost.meters.custom import UNIT_MISMATCH, CustomMeter
+
+    config = configured_book()[1]
+    rates = custom_rates(config)
+    at_ns = start_of(at)
+    charge = CustomMeter(rates, Discounts(config.own.discounts)).charge(name, quantity, unit, None, at_ns)
+    near = get_close_matches(name, [rate.name for rate in config.own.custom])
+    if charge.line.reason == UNIT_MISMATCH:
+        near = [f"--unit {rates.find(name, unit, at_ns).other_unit}"]
+    _show([_explained(charge, None, at_ns)], at_ns, output, near)
 
 
 # --- from a charge to what people read ----------------------------------------------------------

@@ -10,14 +10,17 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from spancost import names
 from spancost.cli import EXIT_FINDINGS
 from spancost.cli._books import at_ns, configured_book, day_of, exact_usd, plain, print_csv
 from spancost.cli._format import UNKNOWN, Column, console, print_json, print_table, show
 from spancost.cli._ledger import Format, TreeFormat, fail
 from spancost.cli.prices_check import check, diff
 from spancost.cli.prices_refresh import refresh
+from spancost.config import Config
 from spancost.errors import suggest
 from spancost.prices.book import PriceBook, PriceRecord, Rate, Tier, Unpriced, matching
+from spancost.prices.discounts import Discounts
 
 if TYPE_CHECKING:
     from spancost.meters.aws.coverage import Coverage
@@ -52,7 +55,7 @@ def list_prices(
 
     Example: spancost prices list --service dynamodb --region eu-west-1
     """
-    book, _ = configured_book()
+    book, config = configured_book()
     moment = at_ns(at)
     if region is not None and region not in book.regions():
         fail(f"--region {region!r}: {suggest(region, book.regions())}")
@@ -65,9 +68,10 @@ def list_prices(
         for price_id in matching(chosen, book.price_ids())
         if vendor in (None, _part(price_id, 0)) and service in (None, _part(price_id, 1))
     ]
-    if not ids:
+    own = _custom_rows(config, chosen, moment) if vendor is None and service is None else []
+    if not ids and not own:
         fail(f"no price matches --filter {chosen!r} and what else is asked; ids are such as aws.s3.tier1.standard")
-    rows = [_row(book, price_id, region or "", moment) for price_id in ids]
+    rows = [*(_row(book, price_id, region or "", moment) for price_id in ids), *own]
     if output is Format.JSON:
         print_json({"date": day_of(moment), "rows": rows})
     elif output is Format.CSV:
@@ -102,6 +106,30 @@ def _row(book: PriceBook, price_id: str, region: str, moment: int) -> dict[str, 
         "source": found.source,
         "note": ", ".join(note for note in notes if note),
     }
+
+
+def _custom_rows(config: Config, chosen: str, moment: int) -> list[dict[str, Any]]:
+    """Return your own rates for units of your own that are in force."""
+    rows: list[dict[str, Any]] = []
+    for rate in config.own.custom:
+        if not rate.from_ns <= moment < rate.until_ns or not matching(chosen, [f"{names.CUSTOM}.{rate.name}"]):
+            continue
+        applied = Discounts(config.own.discounts).applied(names.CUSTOM, rate.provider, rate.name, "", moment)
+        rows.append(
+            {
+                "price": f"{names.CUSTOM}.{rate.name}",
+                "unit": rate.unit,
+                "usd": plain(rate.usd * applied.exact_factor),
+                "list_usd": plain(rate.usd),
+                "region": "",
+                "regions": 0,
+                "checked": "",
+                "confidence": "",
+                "source": f"configured:{rate.place}",
+                "note": ", ".join(["your price", *([f"discount {applied.names}"] if applied.names else [])]),
+            }
+        )
+    return rows
 
 
 def _print_list(rows: Sequence[dict[str, Any]], day: str) -> None:

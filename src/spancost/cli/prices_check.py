@@ -61,7 +61,12 @@ def check(
     own = _own_prices(file)
     book = PriceBook.shipped()
     now_ns = at_ns(None)
-    entries = [*_override_entries(own, book, now_ns), *_discount_entries(own, book), *_other_entries(own)]
+    entries = [
+        *_override_entries(own, book, now_ns),
+        *_discount_entries(own, book),
+        *_custom_entries(own),
+        *_other_entries(own),
+    ]
     findings = list(_findings(own, book, now_ns))
     if output is TreeFormat.JSON:
         print_json({"file": own.place, "entries": [one._asdict() for one in entries], "findings": findings})
@@ -156,7 +161,26 @@ def _other_components(discount: Discount, book: PriceBook) -> list[str]:
     vendors = {price_id.partition(".")[0] for price_id in book.price_ids()}
     if discount.price.partition(".")[0] in vendors:
         return []
-    return [name for name in (names.LLM, names.HTTP) if matching(discount.component, [name])]
+    return [name for name in (names.LLM, names.HTTP, names.CUSTOM) if matching(discount.component, [name])]
+
+
+def _custom_entries(own: OwnPrices) -> Iterator[_Entry]:
+    for rate in own.custom:
+        whose = f" of {rate.provider}" if rate.provider else ""
+        matches = f"usage in {rate.unit}{whose}"
+        per_unit = f"{exact_usd(rate.usd)}/{rate.unit}"
+        yield _Entry(f"custom {rate.name}", matches, per_unit, per_unit, _validity(rate.valid_from, rate.valid_to))
+
+
+def _custom_findings(own: OwnPrices, today: date) -> Iterator[str]:
+    replaced: set[tuple[object, ...]] = set()
+    for rate in reversed(own.custom):
+        key = (rate.name, rate.unit, rate.valid_from)
+        if key in replaced:
+            yield f"custom {rate.name}: a later entry for the same unit and day replaces this one"
+        replaced.add(key)
+        if rate.valid_to is not None and rate.valid_to < today:
+            yield f"custom {rate.name}: ended on {rate.valid_to}"
 
 
 def _other_entries(own: OwnPrices) -> Iterator[_Entry]:
@@ -195,6 +219,7 @@ def _findings(own: OwnPrices, book: PriceBook, now_ns: int) -> Iterator[str]:
     for model in own.models:
         if model.same_as and _is_unknown_alias(model.same_as):
             yield f"model {model.model}: same_as {model.same_as}: genai-prices does not know this model"
+    yield from _custom_findings(own, today)
     overridden = {one.price_id for one in own.overrides if one.region is None}
     for discount in own.discounts:
         if discount.valid_to is not None and discount.valid_to < today:

@@ -1,9 +1,9 @@
 """Price usage that is reported rather than read from a span: `add_usage` and third-party meters.
 
-Its name is the operation, the quantity is in a unit of whoever reports it. What one unit costs is said by the `custom:`
-rates of the configuration, less the discounts of component `custom`; an amount that comes with the usage stands as it is
-(source `application`). Without either it is `unpriced` (`no_rate`, or `unit_mismatch` where there is a rate for another
-unit), and so are quantities and amounts that are impossible (`bad_usage`): negative, huge, no numbers.
+Its name is the operation, the quantity is in a unit of whoever reports it. What one unit costs is said by the
+`custom:` rates of the configuration, less the discounts of component `custom`; an amount that comes with the usage
+stands as it is (source `application`). Without either it is `unpriced` (`no_rate`, or `unit_mismatch` where there is a
+rate for another unit), and so are quantities and amounts that are impossible (`bad_usage`): negative, huge, no numbers.
 """
 
 from __future__ import annotations

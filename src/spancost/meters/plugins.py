@@ -84,16 +84,36 @@ def joined(charges: Sequence[Charge], used: Sequence[Charge]) -> Sequence[Charge
 def _installed() -> Mapping[str, tuple[EntryPoint, tuple[EntryPoint, ...]]]:
     """Return entry points by name: the one that is taken, and others of the same name."""
     found: dict[str, list[EntryPoint]] = {}
-    for point in sorted(entry_points(group=GROUP), key=lambda point: (point.name, _distribution(point))):
+    try:
+        points = entry_points(group=GROUP)
+    except Exception as error:  # the metadata of some package is broken
+        logger.warning("third-party meters are left out, they cannot be looked up: %s", error)
+        return {}
+    for point in sorted(points, key=lambda point: (point.name, _distribution(point))):
         same = found.setdefault(point.name, [])
         if all(point.value != other.value for other in same):
             same.append(point)
-    return {name: (points[0], tuple(points[1:])) for name, points in found.items()}
+    return {name: (same[0], tuple(same[1:])) for name, same in found.items()}
 
 
 def has_plugins() -> bool:
     """Say whether any third-party meter is installed; looked up once per process."""
     return bool(_installed())
+
+
+def plugin_meters(given: Iterable[UsageMeter] | None, custom: CustomMeter) -> PluginMeters | None:
+    """Return third-party meters, or None if there are none.
+
+    Args:
+        given: Meters to take; None: load those that are installed.
+
+        custom: Prices what they report.
+    """
+    if given is None:
+        meters = working(load_plugins()) if has_plugins() else []
+    else:
+        meters = [(type(meter).__name__, meter) for meter in given]
+    return PluginMeters(meters, custom) if meters else None
 
 
 def load_plugins() -> list[Plugin]:

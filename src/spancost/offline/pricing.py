@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from spancost import names
-from spancost._guard import logger
+from spancost._guard import ErrorLog, logger
 from spancost.attribution import from_attributes, names_label
 from spancost.attribution_rules import NOT_RULED, AttributionRules, BoundRules, Ruled
 from spancost.charge import CONSUMER, NO_FACTS, PRODUCER, SERVER, Charge, SpanView, new_view
@@ -15,16 +15,19 @@ from spancost.config import Config
 from spancost.detect import Surroundings
 from spancost.detect.metadata import Services
 from spancost.entry_labels import NAMING_ATTRIBUTES, PROCESS, RECEIVE, final_labels, message_step
+from spancost.meters import UsageMeter
 from spancost.meters.choice import component_of, lacks_usage, meter_error, without_usage
+from spancost.meters.custom import CustomMeter
 from spancost.meters.http_api import HttpApiMeter
 from spancost.meters.http_parts import host_and_path
 from spancost.meters.llm import LlmMeter, LlmUsage, is_llm, operation_of, read_usage
 from spancost.meters.meter_set import MeterSet, make_meters
+from spancost.meters.plugins import plugin_meters
 from spancost.offline.charges import ALWAYS, UNLESS_NESTED, UNLESS_TRANSPORT, ChargeTable
 from spancost.offline.labels import Attributions, Entries, Whose
 from spancost.offline.table import KIND_BITS, ONE_MESSAGE, RECEIVES, SpanTable
 from spancost.prices.book import PriceBook
-from spancost.prices.configured import http_rules, token_prices
+from spancost.prices.configured import custom_rates, http_rules, token_prices
 from spancost.prices.discounts import Discounts
 from spancost.same_call import host_of_call
 from spancost.window import NOBODY, Attribution, Origin, filled
@@ -80,9 +83,19 @@ class Pricing:
         region: Region of processes whose resource names none.
 
         at_ns: Price everything as of this time, Unix nanoseconds; None for the start of each span.
+
+        usage_meters: Meters of third parties; those that are installed by default.
     """
 
-    def __init__(self, config: Config, book: PriceBook, *, region: str = "", at_ns: int | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        book: PriceBook,
+        *,
+        region: str = "",
+        at_ns: int | None = None,
+        usage_meters: Sequence[UsageMeter] | None = None,
+    ) -> None:
         self.table = SpanTable()
         self.charges = ChargeTable()
         self.entries = Entries()
@@ -99,6 +112,10 @@ class Pricing:
         self._http = HttpApiMeter(
             http_rules(config), config.http_free_hosts, config.http_exclude_hosts, Discounts(config.own.discounts)
         )
+        self._errors = ErrorLog()
+        custom = CustomMeter(custom_rates(config), Discounts(config.own.discounts))
+        self._plugins = plugin_meters(usage_meters, custom)
+        self._wanted_keys = _WANTED_KEYS | (frozenset[str]() if self._plugins is None else self._plugins.keys)
         self._by_resource: dict[tuple[tuple[str, str], ...], Process] = {}
         self._meters: dict[tuple[tuple[str, str], ...], MeterSet] = {}
         self._rules = AttributionRules(config.attribution_rules)
@@ -146,7 +163,7 @@ class Pricing:
         wanted = self.wanted.get(keys)
         if wanted is None:
             # Spans of one instrumentation have the same keys in the same order.
-            wanted = any(key in _WANTED_KEYS or key.startswith(_WANTED_PREFIXES) for key in keys)
+            wanted = any(key in self._wanted_keys or key.startswith(_WANTED_PREFIXES) for key in keys)
             wanted = wanted or names_label(keys) or not self._rules.span_names.isdisjoint(keys)
             if len(self.wanted) < _MAX_SHAPES:
                 self.wanted[keys] = wanted
@@ -184,11 +201,22 @@ class Pricing:
         whose = self._whose(process, entry, attributes)
         span = self.table.add(trace, span_id, parent_id, mark, process.number, entry, whose, second)
         component = component_of(kind, attributes)
-        if not component:
+        plugins = self._plugins
+        if plugins is not None and plugins.keys.isdisjoint(attributes):
+            plugins = None
+        if not component and plugins is None:
             return
         price_ns = start_ns if self._at_ns is None else self._at_ns
         took_ns = end_ns - start_ns if end_ns > start_ns else 0
         view = new_view((name, kind, scope, attributes, price_ns, price_ns + took_ns, NO_FACTS, failed))
+        if plugins is not None:
+            used = plugins.charges_of(view, self._errors)
+            if used:
+                self.charges.add(span, used, start_ns, end_ns)
+                self._charge_beside(component, span, view, process.meters, start_ns, end_ns)
+                return
+        if not component:
+            return
         if component == names.LLM or not self._charge(component, span, view, process.meters, start_ns, end_ns):
             self._hold(span, trace, view, process.meters, start_ns, end_ns)
 
@@ -267,6 +295,19 @@ class Pricing:
         if upload:
             self.charges.add(span, upload, start_ns, end_ns)
         return bool(charges or upload)
+
+    def _charge_beside(
+        self, component: str, span: int, view: SpanView, meters: MeterSet, start_ns: int, end_ns: int
+    ) -> None:
+        """Charge the egress of a span that third-party meters charge; it stays what HTTP spans below it travel for."""
+        if component == names.EGRESS:
+            self._charge(component, span, view, meters, start_ns, end_ns)
+        elif component == names.HTTP:
+            upload = self._upload(view, meters)
+            if upload:
+                self.charges.add(span, upload, start_ns, end_ns)
+        elif component:
+            self.table.call_hosts[span] = self.table.host_number(host_of_call(view.attributes)[:_MAX_TEXT])
 
     def _upload(self, view: SpanView, meters: MeterSet) -> Sequence[Charge]:
         """Charge what an HTTP call has sent, which it did whatever it was for."""

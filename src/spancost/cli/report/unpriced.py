@@ -41,6 +41,8 @@ def subject(row: UnpricedRow) -> str:
         return row.provider
     if row.component == names.LLM:
         return row.model or row.operation
+    if row.component == names.CUSTOM:
+        return f"{row.operation} in {row.unit}" if row.unit else row.operation
     return "" if row.component == names.EGRESS else row.operation
 
 
