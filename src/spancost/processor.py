@@ -370,6 +370,8 @@ class CostSpanProcessor(SpanProcessor):
         if used:
             charges = beside(charges, used)
             has_rate = has_rate or node.direct_usd > 0.0
+            if any(charge.line.status is names.PRICED for charge in used):  # and unless the span is a call itself
+                values[names.OPERATION_COST] = sum(charge.usd for charge in used)
         worst, _, spent, _ = charges[0]
         if len(charges) > 1:
             for charge in charges[1:]:

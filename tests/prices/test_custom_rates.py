@@ -33,7 +33,13 @@ def _usd(rates: CustomRates, name: str, unit: str, at_ns: int = _NOW) -> Decimal
 
 def test_every_key_is_read() -> None:
     own = _read(
-        {"name": "pdf.render", "unit": "page", "usd": 0.002, "valid_from": "2026-01-01", "valid_to": date(2026, 12, 31)},
+        {
+            "name": "pdf.render",
+            "unit": "page",
+            "usd": 0.002,
+            "valid_from": "2026-01-01",
+            "valid_to": date(2026, 12, 31),
+        },
         {"name": "gpu.*", "unit": "s", "usd": "0.0006", "provider": "acme"},
     )
     assert own.custom == (
