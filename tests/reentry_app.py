@@ -15,12 +15,13 @@ from types import FrameType
 from typing import Any
 
 import botocore  # pyright: ignore[reportUnusedImport] # noqa: F401 - so that AWS prices are loaded with the first span
+from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
 from opentelemetry.trace import SpanKind, Tracer
 
-from spancost import names
+from spancost import add_usage, names, usage
 from spancost._guard import ErrorLog
 from spancost._install import build_engine
 from spancost.config import Config
@@ -32,6 +33,8 @@ from spancost.testing import RecordingSink
 from tests.spans import put_item, server, start
 
 REQUESTS = 2000
+USED_USD = 0.001
+"""Amount of each reported usage."""
 _HANGS_AFTER_S = 45
 
 
@@ -73,12 +76,14 @@ def _stream(tracer: Tracer, parent: Span) -> Generator[int]:
         yield 1
         yield 2
     finally:
+        with trace.use_span(span):
+            add_usage("stream", 1, "chunk", USED_USD)
         last = start(tracer, "last words", span, SpanKind.CLIENT, put_item())
         last.end()
         span.end()
 
 
-def _abandoned(tracer: Tracer) -> int:
+def _abandoned(tracer: Tracer) -> tuple[int, int]:
     """Serve requests whose streams end inside our hooks, wherever the collector happens to run."""
     calls = 0
 
@@ -103,16 +108,17 @@ def _abandoned(tracer: Tracer) -> int:
         root.end()
     sys.setprofile(None)
     gc.collect()
-    return 3 * REQUESTS
+    return 3 * REQUESTS, REQUESTS
 
 
-def _signals(tracer: Tracer, engine: CostEngine) -> int:
+def _signals(tracer: Tracer, engine: CostEngine) -> tuple[int, int]:
     """Serve requests while a signal handler flushes every other millisecond, and the application now and then."""
     flushes = 0
 
     def flush(*_: object) -> None:
         nonlocal flushes
         flushes += 1
+        add_usage("signal", 1, "signal", USED_USD)
         engine.flush(0.2)
         signal.setitimer(signal.ITIMER_REAL, 0.002)  # the next one only now: handlers must not pile up
 
@@ -129,7 +135,8 @@ def _signals(tracer: Tracer, engine: CostEngine) -> int:
         engine.flush(1.0)
     signal.setitimer(signal.ITIMER_REAL, 0)
     other.join()
-    return 2 * REQUESTS
+    signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    return 2 * REQUESTS, flushes
 
 
 def main(mode: str) -> None:
@@ -150,12 +157,15 @@ def main(mode: str) -> None:
     provider.add_span_processor(exported)
     provider.add_span_processor(CostSpanProcessor(engine))
     tracer = provider.get_tracer("app")
-    calls = _abandoned(tracer) if mode == "abandoned" else _signals(tracer, engine)
+    usage.connect(engine)
+    calls, used = _abandoned(tracer) if mode == "abandoned" else _signals(tracer, engine)
     flushed = engine.flush(10.0)
     json.dump(
         {
             "calls": calls,
             "flushed": flushed,
+            "used": used,
+            "custom_usd": recorded.usd(names.CUSTOM),
             "aws_usd": recorded.usd(names.AWS),
             "charged_usd": recorded.usd(),
             "roots_usd": sum(exported.roots_usd),

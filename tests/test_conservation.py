@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from opentelemetry import trace
 from opentelemetry.sdk.trace import Span
 from opentelemetry.trace import SpanKind
 
-from spancost import attribute, names
+from spancost import add_usage, attribute, current_cost, names
 from spancost.capture import facts as capture_facts
 from spancost.charge import SERVER, Charge, price_line
 from spancost.sinks.ledger.reader import LedgerReader
@@ -85,13 +86,13 @@ class _Run:
     due_usd: dict[str, float] = field(default_factory=dict[str, float])
     reported_late_usd: float = 0.0
     began_s: float = 0.0
-    """When the first span started, which is when the machine began to be paid for here."""
+    """When the first span or usage came, which is when the machine began to be paid for here."""
 
     def due(self, component: str, usd: float) -> None:
         self.due_usd[component] = self.due_usd.get(component, 0.0) + usd
 
     def start(self, parent: Span | None, what: int, scope: int) -> None:
-        if not self.started:
+        if self.world.engine.tree is None:
             self.began_s = self.world.clock.now
         tracer = self.world.provider.get_tracer(_SCOPES[scope % len(_SCOPES)])
         kinds = (SpanKind.INTERNAL, SpanKind.CLIENT, SpanKind.CLIENT, SpanKind.CLIENT, SpanKind.SERVER)
@@ -115,6 +116,21 @@ class _Run:
         self.started.append(start(tracer, f"span-{len(self.started)}", parent, kind, attributes))
         self.is_open.append(True)
 
+    def use(self, span: Span | None, what: int, usd: float) -> None:
+        """Report usage on a span, open or not, or on none; a third of it for somebody of its own."""
+        if self.world.engine.tree is None:
+            self.began_s = self.world.clock.now
+        with trace.use_span(trace.INVALID_SPAN if span is None else span):
+            if what % 3:
+                add_usage(f"work-{what}", what, "unit", usd)
+            else:
+                with attribute(tenant=f"t{what}"):
+                    add_usage(f"work-{what}", what, "unit", usd)
+            assert (current_cost() is None) == (span is None)
+        self.due(names.CUSTOM, usd)
+        if span is not None and not span.is_recording():
+            self.reported_late_usd += usd
+
     @staticmethod
     def below_server(span: Span) -> bool:
         """Say whether the local root of a span is a server's: inner server spans send nothing to the internet then."""
@@ -132,7 +148,21 @@ class _Run:
 _STEPS = st.lists(
     st.tuples(
         st.sampled_from(
-            ["root", "child", "child", "child", "end", "end", "end", "publish", "late", "nobody", "inside"]
+            [
+                "root",
+                "child",
+                "child",
+                "child",
+                "end",
+                "end",
+                "end",
+                "publish",
+                "late",
+                "nobody",
+                "inside",
+                "use",
+                "use",
+            ]
         ),
         st.integers(0, 30),
         st.integers(0, 30),
@@ -166,6 +196,8 @@ def _play(run: _Run, steps: list[tuple[str, int, int, float]]) -> None:
             line = price_line(names.CUSTOM, "geo", "lookup", unit="request", source="test")
             world.engine.book_unattributed([Charge(line, 1.0, 0.002, 0.002)])
             run.due(names.CUSTOM, 0.002)
+        elif step == "use":
+            run.use(some, one, other * 0.0001)
         elif step == "publish":
             world.publish()
 

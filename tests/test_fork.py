@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 
-from spancost import names
+from spancost import add_usage, current_cost, names
 from spancost.capture import facts as capture_facts
 from spancost.sinks.ledger.reader import LedgerReader
 from spancost.sinks.ledger.writer import Ledger
 from spancost.testing import World, priced_provider
-from spancost.window import Batch, Origin
+from spancost.window import UNATTRIBUTED, Batch, Origin
 from tests.spans import EGRESS_USD_PER_GB, GB, PUT_USD, REGION, counted_usd, put_item, server, start
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
@@ -189,3 +190,29 @@ def test_fork_while_other_threads_serve_leaves_a_child_that_works() -> None:
         served = len(world.spans)
         world.publish()
         assert world.recorded.usd(names.AWS) == pytest.approx(served * PUT_USD, rel=1e-9)
+
+
+def test_usage_reported_in_a_child_is_not_charged_to_an_open_span_of_its_parent() -> None:
+    with priced_provider(region=REGION) as world:
+        request = start(world.tracer, "GET", kind=SpanKind.SERVER, attributes=server())
+
+        def work() -> dict[str, Any]:
+            world.recorded.charges.clear()
+            with trace.use_span(request):
+                add_usage("pdf.render", 1, "page", usd=0.25)
+                cost = current_cost()
+            world.publish()
+            return {
+                "unattributed": world.recorded.usd(names.CUSTOM, UNATTRIBUTED),
+                "usd": world.recorded.usd(names.CUSTOM),
+                "cost": cost,
+                "started": world.engine.tree is not None,
+            }
+
+        assert _in_child(work) == {"unattributed": 0.25, "usd": 0.25, "cost": None, "started": True}
+        with trace.use_span(request):
+            add_usage("pdf.render", 1, "page", usd=0.5)
+        request.end()
+        world.publish()
+        assert world.attributes("GET")["spancost.custom.usd"] == 0.5
+        assert world.recorded.usd(names.CUSTOM) == 0.5

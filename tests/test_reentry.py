@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.reentry_app import USED_USD
 from tests.spans import PUT_USD
 
 _ROOT = Path(__file__).parent.parent
@@ -32,6 +33,8 @@ def _run(mode: str) -> dict[str, Any]:
 def _nothing_is_lost(result: dict[str, Any]) -> None:
     assert set(result["errors"]) <= {"flush"}  # a push that a signal cut off after its 0.2 s
     assert result["flushed"] is True
+    assert result["used"] > 0
+    assert result["custom_usd"] == pytest.approx(result["used"] * USED_USD, rel=1e-9)
     assert result["aws_usd"] == pytest.approx(result["calls"] * PUT_USD, rel=1e-9)
     assert result["roots_usd"] + result["late_usd"] == pytest.approx(result["charged_usd"], rel=1e-9)
 

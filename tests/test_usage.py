@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from opentelemetry import trace
 from opentelemetry.sdk.trace import Span, TracerProvider
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags
@@ -512,3 +514,51 @@ def test_the_mapping_of_current_cost_cannot_be_changed() -> None:
         cost = _cost_in(start(world.tracer, "GET"))
         with pytest.raises(TypeError):
             cast("Any", cost.component_usd)["aws"] = 1.0
+
+
+_TREE_STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["root", "child", "child", "end", "use"]), st.integers(0, 30), st.sampled_from([0, 1, 4])
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(_TREE_STEPS)
+def test_costs_so_far_of_open_requests_and_totals_of_ended_ones_are_all_that_the_machine_did(
+    steps: list[tuple[str, int, int]],
+) -> None:
+    with _world() as world:
+        is_open: list[Span] = []
+        children: dict[Span, int] = {}
+        parents: dict[Span, Span] = {}
+        used = 0.0
+        for step, number, seconds in [*steps, ("end", 0, 1)]:
+            world.clock.advance(float(seconds))
+            some = is_open[number % len(is_open)] if is_open else None
+            if step == "root" or (step == "child" and some is None):
+                is_open.append(start(world.tracer, "root"))
+            elif step == "child" and some is not None:
+                child = start(world.tracer, "child", some)
+                is_open.append(child)
+                parents[child] = some
+                children[some] = children.get(some, 0) + 1
+            elif step == "use" and some is not None:
+                _inside(some, f"u{number}", 1, "u", usd=number * 0.001)
+                used += number * 0.001
+            elif step == "end" and some is not None and not children.get(some):
+                before = _cost_in(some)
+                some.end()
+                assert world.spans[-1].attributes is not None
+                assert world.spans[-1].attributes[names.DIRECT_USD] == pytest.approx(before.direct_usd, rel=1e-9)
+                is_open.remove(some)
+                if some in parents:
+                    children[parents[some]] -= 1
+                else:
+                    assert world.spans[-1].attributes[names.TOTAL_USD] == pytest.approx(before.total_usd, rel=1e-9)
+                    assert _cost_in(some).total_usd == world.spans[-1].attributes[names.TOTAL_USD]
+            so_far = sum(_cost_in(span).total_usd for span in is_open if span not in parents)
+            tree = world.engine.tree
+            busy_s = 0.0 if tree is None else tree.busy_s
+            assert so_far + world.root_totals_usd() == pytest.approx(busy_s * _USD_PER_S + used, rel=1e-9, abs=1e-12)

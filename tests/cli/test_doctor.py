@@ -114,3 +114,14 @@ def test_settings_that_nobody_reads_are_noted(cli: Cli, tmp_path: Path) -> None:
     assert "SPANCOST_REGON is no setting of spancost: did you mean 'SPANCOST_REGION'" in " ".join(done.stdout.split())
     assert "spancost.yml is not read" in done.stdout
     assert done.stderr == ""
+
+
+def test_usage_in_another_unit_than_its_rate_is_told_with_both_units(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "work" / "spancost.yaml").write_text("custom: [{name: 'pdf.*', unit: page, usd: 0.002}]\n")
+    path = tmp_path / "units.sqlite"
+    line = price_line("custom", "", "pdf.render", unit="pages", status="unpriced", reason="unit_mismatch")
+    Ledger(path, Origin("shop")).write(batch_of(charged(charge(line, 7, 0.0))))
+    shown = " ".join(cli("doctor", "--ledger", str(path), COLUMNS="300").stdout.split())
+    assert "1 rates for own units of your own in" in shown
+    assert "custom: unit_mismatch" in shown
+    assert "pdf.render: used in pages, the rate is for page." in shown

@@ -229,3 +229,34 @@ def test_an_own_price_has_no_source_of_the_list_price(cli: Cli) -> None:
     done = cli("explain", "compute", "aws:m6i.large@0.05usd/h")
     assert "checked" not in done.stdout
     assert "list price" in done.stdout
+
+
+_CUSTOM = """
+custom:
+  - {name: pdf.render, unit: page, usd: 0.002, valid_from: 2026-01-01}
+  - {name: "gpu.*", unit: s, usd: 0.0006, provider: acme}
+discounts: [{name: edp, percent: 10, component: custom}]
+"""
+
+
+def test_usage_in_an_own_unit_is_priced_by_its_rate_with_its_discount(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "work" / "spancost.yaml").write_text(_CUSTOM)
+    (charge,) = document(cli, "custom", "pdf.render", "--quantity", "3", "--unit", "page", "--at", "2026-11-01")[
+        "charges"
+    ]
+    assert (charge["usd"], charge["list_usd"], charge["unit"]) == ("0.0054", "0.006", "page")
+    assert charge["source"].endswith("spancost.yaml+discount:edp")
+    shown = cli("explain", "custom", "gpu.a100", "--quantity", "100", "--unit", "s").stdout
+    assert "$0.00054/s" in shown
+    assert "$0.054" in shown
+
+
+def test_usage_without_a_rate_says_what_to_set_and_what_may_have_been_meant(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "work" / "spancost.yaml").write_text(_CUSTOM)
+    unit = cli("explain", "custom", "pdf.render", "--unit", "pages")
+    assert unit.returncode == 1
+    assert "unit_mismatch: The rate under `custom:` is for another unit" in " ".join(unit.stdout.split())
+    assert "did you mean --unit page?" in unit.stdout
+    name = cli("explain", "custom", "pdf.rendr", "--unit", "page")
+    assert (name.returncode, "did you mean pdf.render?" in name.stdout) == (1, True)
+    assert "no_rate" in cli("explain", "custom", "pdf.render", "--unit", "page", "--at", "2025-12-31").stdout

@@ -409,3 +409,41 @@ def test_explain_and_report_show_a_second_figure(cli: Cli, own_file: str, ledger
     report = cli("report", "--ledger", str(ledger_file), SPANCOST_PRICES=own_file)
     assert " at 0.92 of 2026-11-20" in report.stdout.splitlines()[-1]
     assert "EUR" not in cli("report", "--ledger", str(ledger_file)).stdout
+
+
+# --- rates for own units ------------------------------------------------------------------------
+
+_CUSTOM = """
+custom:
+  - {name: pdf.render, unit: page, usd: 0.001, valid_from: 2026-01-01}
+  - {name: pdf.render, unit: page, usd: 0.002, valid_from: 2026-01-01}
+  - {name: "gpu.*", unit: s, usd: 0.0006, provider: acme, valid_to: 2026-01-31}
+discounts: [{name: edp, percent: 10, component: custom}]
+"""
+
+
+def test_check_lists_rates_for_own_units_and_what_is_wrong_with_them(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "prices.yaml"
+    path.write_text(_CUSTOM)
+    done = cli("prices", "check", str(path), "--format", "json")
+    found = json.loads(done.stdout)
+    entries = {(one["entry"], one["you_pay"]): (one["matches"], one["valid"]) for one in found["entries"]}
+    assert entries["custom pdf.render", "$0.002/page"] == ("usage in page", "from 2026-01-01")
+    assert entries["custom gpu.*", "$0.0006/s"] == ("usage in s of acme", "to 2026-01-31")
+    assert entries["discount edp component=custom", "90 %"][0] == "custom calls"
+    assert found["findings"] == [
+        "custom gpu.*: ended on 2026-01-31",
+        "custom pdf.render: a later entry for the same unit and day replaces this one",
+    ]
+
+
+def test_list_shows_rates_for_own_units_that_are_in_force(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "prices.yaml"
+    path.write_text(_CUSTOM)
+    done = cli("prices", "list", "--filter", "custom.*", "--format", "json", SPANCOST_PRICES=str(path))
+    rows = [
+        (one["price"], one["unit"], one["usd"], one["list_usd"], one["note"]) for one in json.loads(done.stdout)["rows"]
+    ]
+    assert rows[-1] == ("custom.pdf.render", "page", "0.0018", "0.002", "your price, discount edp")
+    assert {row[0] for row in rows} == {"custom.pdf.render"}
+    assert "custom." not in cli("prices", "list", "--vendor", "aws", SPANCOST_PRICES=str(path)).stdout
