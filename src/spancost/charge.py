@@ -125,8 +125,13 @@ class Charge(NamedTuple):
 
     def plus(self, other: Charge) -> Charge:
         """Return the sum with another charge of the same line."""
-        return Charge(self.line, self.quantity + other.quantity, self.usd + other.usd, self.list_usd + other.list_usd)
+        line, quantity, usd, list_usd = self
+        _, more, more_usd, more_list_usd = other
+        return new_charge((line, quantity + more, usd + more_usd, list_usd + more_list_usd))
 
+
+new_charge: Final = cast("Callable[[tuple[PriceLine, float, float, float]], Charge]", partial(tuple.__new__, Charge))  # pyright: ignore[reportUnknownMemberType]
+"""Makes a `Charge` of all its four fields, without the Python call of the class."""
 
 _ONE_CALL: Final = (1,)
 

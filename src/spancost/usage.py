@@ -12,7 +12,7 @@ from opentelemetry.context import Context, get_current
 from opentelemetry.trace import INVALID_SPAN, set_span_in_context
 
 from spancost import names
-from spancost.attribution import ATTRIBUTION_ATTRIBUTES, ATTRIBUTION_KEY, Tags, filled, from_attributes
+from spancost.attribution import ATTRIBUTION_KEY, Tags, filled, from_attributes
 from spancost.capture.facts import NODE_ATTRIBUTE
 from spancost.journal import Late, Unattributed
 from spancost.nodes import NOBODY, LocalRoot, SpanNode, unpriced_of
@@ -94,7 +94,7 @@ def _attribution(span: Any, node: SpanNode | None, tags: Tags | None) -> Attribu
             tags = node.tags
         attributes = mapping_of(span)
         # Asked one by one: another thread may set attributes meanwhile.
-        if any(name in attributes for name in ATTRIBUTION_ATTRIBUTES):
+        if names.FEATURE in attributes or names.TENANT in attributes or names.TEAM in attributes:
             return filled(from_attributes(attributes), NOBODY if tags is None else tags.attribution)
     if tags is None or tags.attribution == NOBODY:
         return None

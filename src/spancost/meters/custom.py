@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from spancost import names
 from spancost._guard import ErrorLog
-from spancost.charge import Charge, PriceLine, price_line
+from spancost.charge import Charge, PriceLine, new_charge, price_line
 from spancost.prices.custom_rates import CustomRates
 from spancost.prices.discounts import NO_DISCOUNTS, Discounts
 from spancost.prices.quantity import is_possible
@@ -90,11 +90,12 @@ class CustomMeter:
             if not is_possible(usd):
                 return self._bad(name, unit, quantity, "usd", errors)
             line = self._given.get((name, unit)) or self._line_of_given(name, unit)
-            return Charge(line, quantity, usd, usd)
+            return new_charge((line, quantity, usd, usd))
         price = self._prices.get((name, unit))
         if price is None or not price.from_ns <= at_ns < price.until_ns:
             price = self._price(name, unit, at_ns)
-        return Charge(price.line, quantity, quantity * price.usd, quantity * price.list_usd)
+        line, unit_usd, unit_list_usd, _, _ = price
+        return new_charge((line, quantity, quantity * unit_usd, quantity * unit_list_usd))
 
     def _bad(self, name: str, unit: str, quantity: float, what: str, errors: ErrorLog | None) -> Charge:
         operation, unit = self._named(name, unit)
