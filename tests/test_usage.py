@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import date
 from decimal import Decimal
@@ -23,8 +23,8 @@ from spancost.config import Config
 from spancost.prices.custom_rates import CustomRate
 from spancost.prices.discounts import Discount
 from spancost.prices.own import OwnPrices
-from spancost.sinks.ledger import Ledger
-from spancost.sinks.ledger_reader import LedgerReader
+from spancost.sinks.ledger.reader import LedgerReader
+from spancost.sinks.ledger.writer import Ledger
 from spancost.testing import World, priced_provider
 from spancost.window import ENTRY, INNER, LATE_ENTRY, LATE_INNER, UNATTRIBUTED, Attribution, Origin
 from tests.spans import EGRESS_USD_PER_GB, GB, PUT_USD, REGION, chat, chat_usd, put_item, server, start
@@ -35,8 +35,9 @@ _RATES = OwnPrices(custom=(CustomRate("pdf.render", "page", Decimal("0.002"), "a
 
 
 @contextmanager
-def _world(**settings: Any) -> Iterator[World]:
-    with priced_provider(**{"compute": "36usd/h", "region": REGION, "own": _RATES, **settings}) as world:
+def _world(**settings: Any) -> Generator[World]:
+    given: dict[str, Any] = {"compute": "36usd/h", "region": REGION, "own": _RATES, **settings}
+    with priced_provider(**given) as world:
         yield world
 
 
@@ -187,7 +188,7 @@ def test_spans_of_somebody_else_leave_usage_unattributed() -> None:
 
 
 @contextmanager
-def _connected(world: World) -> Iterator[None]:
+def _connected(world: World) -> Generator[None]:
     before = usage.connect(world.engine)
     yield
     usage.connect(before)
@@ -226,7 +227,8 @@ def test_a_million_small_reports_are_one_charge_that_counts_them() -> None:
         with trace.use_span(root):
             for _ in range(2000):
                 add_usage("pdf.render", 0.5, "page")
-        charges: Any = root._spancost_node.root.charges  # type: ignore[attr-defined]
+        node = cast("Any", root)._spancost_node
+        charges = cast("list[Any]", node.root.charges)
         assert len(charges) <= 2  # two where a minute ends meanwhile
         root.end()
         world.publish()
@@ -500,13 +502,15 @@ def test_current_cost_of_a_long_request_keeps_what_was_booked_before() -> None:
             world.clock.advance(5.0)
             put.end()
             world.publish()
-            cost = _cost_in(root)
-            assert cost.component_usd["custom"] == pytest.approx(number * _PAGE_USD, rel=1e-12)
-            assert cost.component_usd["aws"] == pytest.approx(number * PUT_USD, rel=1e-12)
-            assert cost.component_usd["compute"] == pytest.approx(number * 5 * _USD_PER_S, rel=1e-12)
+            assert _cost_in(root).component_usd == {
+                "compute": pytest.approx(number * 5 * _USD_PER_S, rel=1e-12),
+                "aws": pytest.approx(number * PUT_USD, rel=1e-12),
+                "custom": pytest.approx(number * _PAGE_USD, rel=1e-12),
+            }
+        before = _cost_in(root)
         root.end()
         assert _cost_in(root).total_usd == world.attributes("GET")[names.TOTAL_USD]
-        assert _cost_in(root).total_usd == pytest.approx(cost.total_usd, rel=1e-12)
+        assert _cost_in(root).total_usd == pytest.approx(before.total_usd, rel=1e-12)
 
 
 def test_the_mapping_of_current_cost_cannot_be_changed() -> None:

@@ -208,18 +208,12 @@ def test_an_llm_span_or_transport_falls_and_egress_stays() -> None:
 
 
 @pytest.mark.parametrize("attributes", [{}, put_item(), sms(), chat(1000, 10)])
-def test_stored_spans_are_charged_by_it_like_live_ones(
-    attributes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("spancost.meters.plugins._installed", lambda: {"ocr": None})
-    monkeypatch.setattr("spancost.meters.plugins.has_plugins", lambda: True)
-    monkeypatch.setattr("spancost.meters.plugins.load_plugins", list)
-    monkeypatch.setattr("spancost.meters.plugins.working", lambda _: [("ocr", Ocr())])
+def test_stored_spans_are_charged_by_it_like_live_ones(attributes: dict[str, Any], tmp_path: Path) -> None:
     spans = [
         StoredSpan(1, 0, "job", end_ns=NOW_NS + 10),
         StoredSpan(2, 1, "call", "CLIENT", attributes | {"ocr.pages": 3}, "s", start_ns=NOW_NS, end_ns=NOW_NS + 5),
     ]
-    rollup = priced_spans(tmp_path, spans, ["component"], own=_OWN)
+    rollup = priced_spans(tmp_path, spans, ["component"], own=_OWN, usage_meters=[Ocr()])
     assert {row.key[0]: row.usd for row in rollup.rows if row.usd} == {"custom": pytest.approx(0.006)}
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from spancost.config import Config
+from spancost.meters import UsageMeter
 from spancost.offline.pricing import Pricing
 from spancost.offline.reading import Problems, read_files
 from spancost.offline.rollup import Rollup, roll_up
@@ -160,11 +161,18 @@ def _jaeger_trace(trace: int, spans: Sequence[Span]) -> dict[str, Any]:
 
 
 def priced(
-    paths: Iterable[Path], by: Sequence[str] = ("service", "entrypoint"), *, at_ns: int | None = None, **settings: Any
+    paths: Iterable[Path],
+    by: Sequence[str] = ("service", "entrypoint"),
+    *,
+    at_ns: int | None = None,
+    usage_meters: Sequence[UsageMeter] | None = None,
+    **settings: Any,
 ) -> tuple[Rollup, Problems]:
     """Price files as the command does."""
     pricing, problems = (
-        Pricing(replace(Config(region=REGION), **settings), PriceBook.shipped(), at_ns=at_ns),
+        Pricing(
+            replace(Config(region=REGION), **settings), PriceBook.shipped(), at_ns=at_ns, usage_meters=usage_meters
+        ),
         Problems(),
     )
     read_files([str(path) for path in paths], pricing, problems)
