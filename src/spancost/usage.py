@@ -12,12 +12,12 @@ from opentelemetry.context import Context, get_current
 from opentelemetry.trace import INVALID_SPAN, set_span_in_context
 
 from spancost import names
-from spancost.attribution import ATTRIBUTION_KEY, Tags, filled, from_attributes
+from spancost.attribution import from_attributes, names_label, tags_of
 from spancost.capture.facts import NODE_ATTRIBUTE
 from spancost.journal import Late, Unattributed
 from spancost.nodes import NOBODY, LocalRoot, SpanNode, unpriced_of
 from spancost.span_attributes import mapping_of
-from spancost.window import ENTRY, INNER, LATE_ENTRY, LATE_INNER, Attribution
+from spancost.window import ENTRY, INNER, LATE_ENTRY, LATE_INNER, Attribution, filled
 
 if TYPE_CHECKING:
     from spancost.charge import Charge
@@ -74,8 +74,7 @@ def add_usage(name: str, quantity: float, unit: str, usd: float | None = None) -
         context = get_current()
         span = context.get(_SPAN_KEY)
         node = getattr(span, NODE_ATTRIBUTE, None)
-        tags: Any = context.get(ATTRIBUTION_KEY)
-        own = _attribution(span, node, tags)
+        own = _attribution(engine, span, node, context)
         engine.alone(_book, engine, node, charge, own, now_ns // _MINUTE_NS)
     except Exception:
         engine.errors.caught("add_usage")
@@ -87,18 +86,19 @@ def _get_ready(engine: CostEngine) -> None:
     engine.get_ready(resource_of_process())
 
 
-def _attribution(span: Any, node: SpanNode | None, tags: Tags | None) -> Attribution | None:
-    """Return whose the usage is, or None if that of the local root: span attributes, then `attribute()`."""
-    if node is not None:
-        if tags is None:
-            tags = node.tags
-        attributes = mapping_of(span)
-        # Asked one by one: another thread may set attributes meanwhile.
-        if names.FEATURE in attributes or names.TENANT in attributes or names.TEAM in attributes:
-            return filled(from_attributes(attributes), NOBODY if tags is None else tags.attribution)
-    if tags is None or tags.attribution == NOBODY:
-        return None
-    return tags.attribution
+def _attribution(engine: CostEngine, span: Any, node: SpanNode | None, context: Context) -> Attribution | None:
+    """Return whose the usage is, None if that of the local root: span attributes, `attribute()`, baggage, rules."""
+    said = tags_of(context) or NOBODY
+    attributing = engine.attributing
+    if node is None:
+        carried = attributing.carried(context) if attributing.baggage else None
+        own = filled(said, carried or NOBODY)
+    else:
+        attributes = dict(mapping_of(span))  # copied at once: another thread may set more meanwhile
+        if names_label(attributes):
+            said = filled(from_attributes(attributes), said)
+        own = filled(said, attributing.of_span(node, attributes, is_charged=True) or NOBODY)
+    return None if own == NOBODY else own
 
 
 def _book(engine: CostEngine, node: SpanNode | None, charge: Charge, own: Attribution | None, minute: int) -> None:

@@ -28,7 +28,7 @@ from spancost.offline.files import STDIN, Moved
 from spancost.offline.otlp_shape import Traces
 from spancost.offline.pricing import Pricing, Process
 from spancost.offline.reading import Problems, read_files
-from spancost.offline.rollup import OFFLINE, entrypoint
+from spancost.offline.rollup import OFFLINE
 from spancost.offline.table import REPEATED
 from spancost.prices.book import PriceBook
 from spancost.sinks.ledger.rows import StoredNode, StoredTrace
@@ -323,12 +323,12 @@ def _stored(
         for span in shown
     )
     origin = pricing.processes[table.processes[root]].origin
-    whose = pricing.attributions.values[table.attributions[root]]
+    whose = pricing.of_root(table.attributions[root], table.entries[root], table.processes[root])
     return StoredTrace(
         trace_id,
         origin.service,
         origin.environment,
-        entrypoint(pricing.entries.labels[table.entries[root]]),
+        pricing.entries.labels[table.entries[root]].shown,
         whose.feature,
         whose.tenant,
         whose.team,
