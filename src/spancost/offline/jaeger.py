@@ -13,8 +13,8 @@ from spancost.charge import CLIENT, CONSUMER, INTERNAL, PRODUCER, SERVER
 from spancost.offline.files import NOT_JSON, loads
 from spancost.offline.otlp import BAD_SPAN, Json
 from spancost.offline.pricing import ENTRY_KINDS, Pricing, Process
+from spancost.offline.table import TRACE_MASK
 
-_TRACE_MASK: Final = 2**64 - 1
 _KINDS: Final = {"server": SERVER, "client": CLIENT, "producer": PRODUCER, "consumer": CONSUMER, "internal": INTERNAL}
 _SCOPE_TAGS: Final = ("otel.scope.name", "otel.library.name")
 _LIST_PREFIXES: Final = ("aws.", "http.request.header.", "http.response.header.")
@@ -70,7 +70,7 @@ class JaegerReader:
         kind = _KINDS.get(attributes.pop("span.kind", ""), INTERNAL)
         scope = next((str(attributes[tag]) for tag in _SCOPE_TAGS if tag in attributes), "")
         failed = attributes.get("otel.status_code") == "ERROR" or attributes.get("error") is True
-        trace = int(span["traceID"], 16) & _TRACE_MASK
+        trace = int(span["traceID"], 16) & TRACE_MASK
         own, parent = int(span["spanID"], 16), _parent(span, trace)
         name = str(span.get("operationName") or "")
         pricing = self._pricing
@@ -87,7 +87,7 @@ def _parent(span: Mapping[str, Json], trace: int) -> int:
     references = span.get("references") or ()
     for wanted in ("CHILD_OF", "FOLLOWS_FROM"):
         for reference in references:
-            if reference.get("refType") == wanted and int(reference["traceID"], 16) & _TRACE_MASK == trace:
+            if reference.get("refType") == wanted and int(reference["traceID"], 16) & TRACE_MASK == trace:
                 return int(reference["spanID"], 16)
     return int(span.get("parentSpanID") or "0", 16)
 

@@ -16,7 +16,7 @@ import msgspec
 from spancost.charge import CLIENT, CONSUMER, INTERNAL, PRODUCER, SERVER
 from spancost.offline.otlp_shape import Attribute, Span, Traces, Value, attributes_of, span_of
 from spancost.offline.pricing import ENTRY_KINDS, Pricing, Process
-from spancost.offline.table import KIND_BITS, LOCAL, REMOTE
+from spancost.offline.table import KIND_BITS, LOCAL, REMOTE, TRACE_MASK
 
 Json = Any
 """What a JSON document holds."""
@@ -24,7 +24,6 @@ Json = Any
 BAD_SPAN: Final = (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError)
 """What reading a span of a wrong shape raises."""
 
-_TRACE_MASK: Final = 2**64 - 1
 _KINDS: Final[dict[object, int]] = {
     **dict(enumerate((INTERNAL, INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER))),
     "SPAN_KIND_UNSPECIFIED": INTERNAL,
@@ -101,7 +100,7 @@ class OtlpReader:
                     own = int(span.spanId, 16)
                     parent = int(span.parentSpanId, 16) if span.parentSpanId else 0
                 except ValueError:
-                    trace = _id(span.traceId) & _TRACE_MASK
+                    trace = _id(span.traceId) & TRACE_MASK
                     own = _id(span.spanId)
                     parent = _id(span.parentSpanId) if span.parentSpanId else 0
                 mark = _KINDS[span.kind or 0]

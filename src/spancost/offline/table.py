@@ -8,6 +8,8 @@ from typing import Final
 
 from spancost.charge import CLIENT, CONSUMER, PRODUCER, SERVER
 
+TRACE_MASK: Final = 2**64 - 1
+"""The half of a trace id that is always random tells traces apart."""
 KIND_BITS: Final = 7
 REMOTE: Final = 8
 """The span says that its parent is in another process."""
