@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from spancost.attribution import attribute
     from spancost.config import Config, load_config
     from spancost.errors import ConfigError, SpancostError
+    from spancost.exporter import CostSpanExporter
     from spancost.processor import CostSpanProcessor
     from spancost.sampler import MeterAll
     from spancost.usage import RequestCost, add_usage, current_cost
@@ -28,6 +29,7 @@ __all__ = [
     "current_cost",
     "RequestCost",
     "CostSpanProcessor",
+    "CostSpanExporter",
     "MeterAll",
     "Config",
     "load_config",
@@ -45,6 +47,7 @@ _HOMES = {
     "current_cost": "spancost.usage",
     "RequestCost": "spancost.usage",
     "CostSpanProcessor": "spancost.processor",
+    "CostSpanExporter": "spancost.exporter",
     "MeterAll": "spancost.sampler",
     "Config": "spancost.config",
     "load_config": "spancost.config",

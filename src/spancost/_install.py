@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import sys
@@ -102,14 +103,26 @@ def install(
         if meter_provider is not None:
             engine.upkeep.insert(0, lambda: _attach_meter_provider(engine, meter_provider))
         provider.add_span_processor(CostSpanProcessor(engine))
-        engine.sampled_only = not (engine.config.meter_all and meter_all(provider))
-        if engine.sampled_only:
-            logger.warning("only sampled spans are metered: SPANCOST_METER_ALL is off or the sampler cannot be wrapped")
+        if not (engine.config.meter_all and meter_all(provider)):
+            engine.meter_sampled_only("SPANCOST_METER_ALL is off or the sampler cannot be wrapped")
+        elif not engine.sources:  # else an exporter goes on seeing sampled spans only
+            engine.sampled_only = False
     return engine
 
 
 def default_engine(config: Config | None = None) -> CostEngine:
-    """Return the engine of this process, made at the first call, and anew after a shutdown."""
+    """Return the engine of this process with its capture hooks, made at the first call, and anew after a shutdown."""
+    with _lock:
+        engine = process_engine(config)
+        if not engine.is_connected:
+            engine.connect()
+            if engine.config.enabled:
+                hook_instrumentors()
+        return engine
+
+
+def process_engine(config: Config | None = None) -> CostEngine:
+    """Return the engine of this process as it is, made without capture hooks if there is none."""
     global _default
     with _lock:
         if _default is not None and _default.is_stopped:
@@ -118,9 +131,8 @@ def default_engine(config: Config | None = None) -> CostEngine:
         if _default is None:
             _default = build_engine(load_config() if config is None else config)
             _default.sampled_only = True  # until `install` has wrapped the sampler
-            _default.connect()
+            _default.upkeep.append(functools.partial(_look_at_sampler, _default))
             if _default.config.enabled:
-                hook_instrumentors()
                 watch_children()
             import atexit
 
@@ -128,6 +140,18 @@ def default_engine(config: Config | None = None) -> CostEngine:
             atexit.unregister(_at_exit)
             atexit.register(_at_exit)
         return _default
+
+
+def _look_at_sampler(engine: CostEngine) -> None:
+    """Find out, once spans come, what a processor sees that was added without `install`."""
+    if not engine.sampled_only or engine.tree is None or engine.sources:
+        return
+    from spancost.sampler import sees_all
+
+    if sees_all(getattr(trace.get_tracer_provider(), "sampler", None)):
+        engine.sampled_only = False
+    else:
+        engine.meter_sampled_only("a CostSpanProcessor alone does not wrap the sampler; spancost.install() does")
 
 
 def _retire(engine: CostEngine) -> None:
@@ -174,12 +198,20 @@ def shutdown(timeout: float = 10.0) -> bool:
 
 def _at_exit() -> None:
     engine = _default
-    if engine is None or engine.tree is None:
+    if engine is None or not engine.is_used:
         return
     try:
-        engine.leave()
+        leave(engine)
     except Exception:
         engine.errors.caught("exit")
+
+
+def leave(engine: CostEngine) -> None:
+    """Have an engine publish for the last time, with what waits to be exported to it."""
+    exporter = sys.modules.get("spancost.exporter")
+    if exporter is not None:
+        exporter.take_queued_spans()
+    engine.leave()
 
 
 def build_engine(
@@ -225,7 +257,10 @@ def build_engine(
 
     def prepare(resource: Mapping[str, Any]) -> None:
         plugins = plugin_meters(usage_meters, custom)
-        engine.meters, engine.find_machine = make_meters(config, prices, resource, llm, http, around, custom, plugins)
+        tell = engine.has_processors
+        engine.meters, engine.find_machine = make_meters(
+            config, prices, resource, llm, http, around, custom, plugins, tell=tell
+        )
         if config.ledger:
             engine.add_sink(_ledger(config, resource))
 

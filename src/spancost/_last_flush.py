@@ -32,11 +32,11 @@ def flush_in_time() -> None:
 def _flush() -> None:
     from opentelemetry import trace
 
-    from spancost._install import current_engine, flush, shutdown
+    from spancost._install import current_engine, flush, leave, shutdown
 
     engine = current_engine()
-    if engine is not None and engine.tree is not None:
-        engine.leave()
+    if engine is not None and engine.is_used:
+        leave(engine)
     flush(_TIMEOUT_S)
     shutdown(_TIMEOUT_S)
     force_flush = getattr(trace.get_tracer_provider(), "force_flush", None)
@@ -112,7 +112,7 @@ def _end_child(*_: object, **__: object) -> None:
     from spancost._install import current_engine
 
     engine = current_engine()
-    if engine is None or engine.tree is None or engine.is_stopped:
+    if engine is None or not engine.is_used or engine.is_stopped:
         return  # nothing was priced here
     try:
         flush_in_time()

@@ -28,6 +28,7 @@ from spancost.charge import SERVER, Charge, PriceLine, SpanView
 from spancost.journal import (
     COMPUTE_SECONDS,
     Entry,
+    Finished,
     Fold,
     Late,
     Partial,
@@ -83,6 +84,24 @@ class Sink(Protocol):
         ...
 
 
+class Source(Protocol):
+    """Has charges of spans that ended without a processor of this engine."""
+
+    def collect(self, *, flushed: bool, everything: bool) -> list[Finished]:
+        """Return what is to be booked now, on the publishing thread.
+
+        Args:
+            flushed: Someone wants to see all that is known.
+
+            everything: The process ends: nothing may be held back.
+        """
+        ...
+
+    def after_fork_in_child(self) -> None:
+        """Start with nothing in a forked child."""
+        ...
+
+
 class CostEngine:
     """Prices, books and publishes for one process.
 
@@ -118,6 +137,8 @@ class CostEngine:
         self.attributing = Attributing(config, self._failed)
         self.monotonic = monotonic
         self.keep_traces = keep_traces
+        self.sources: list[Source] = []
+        """Where exporters leave finished spans."""
         self.request_queues: list[deque[RequestRecord]] = []
         """One queue for each sink that wants single requests; see `open_request_queue`."""
         self.on_flush: list[Callable[[float], bool]] = []
@@ -136,11 +157,15 @@ class CostEngine:
         """How prometheus_client is served: `registry`, `multiprocess`, `otel` (by an OTel reader), or not yet."""
         self.sampled_only = False
         """True where spans that the sampler drops cannot be seen."""
+        self._sampled_only_said = False
         self.idle = not config.enabled
         """True where nothing is priced: it is switched off, or a later engine has taken over."""
         self.unregister_prometheus: Callable[[], None] | None = None
         """Takes what was registered with prometheus_client off again."""
         self._processors: weakref.WeakSet[object] = weakref.WeakSet()
+        self._exporters: weakref.WeakSet[object] = weakref.WeakSet()
+        self.is_connected = False
+        """Capture hooks report to this engine."""
         self.background = background
         """Start the publishing thread with the first span."""
         self._llm_loaded = False
@@ -200,6 +225,18 @@ class CostEngine:
         """Receive what capture hooks report; the engine connected last is the one they reach."""
         capture_facts.connect(self.book_late_facts, self.errors.caught)
         usage.connect(self)
+        self.is_connected = True
+
+    def meter_sampled_only(self, why: str) -> None:
+        """Note that spans which the sampler drops cannot be seen, and log it once.
+
+        Args:
+            why: The reason, for people.
+        """
+        self.sampled_only = True
+        if not self._sampled_only_said:
+            self._sampled_only_said = True
+            logger.warning("only sampled spans are metered: %s", why)
 
     def add_sink(self, sink: Sink) -> None:
         """Add a sink; it receives what is charged from now on."""
@@ -231,16 +268,32 @@ class CostEngine:
         tree = self.tree = Tree(now, share=1.0 if share is None else share, idle_after_s=self._idle_after_s)
         self._started_s = now
         self._open_lease(tree)
-        if self.background:
-            self._thread = threading.Thread(target=self._run, name="spancost", daemon=True)
-            self._thread.start()
+        self._start_thread()
         return tree
+
+    def begin_without_clock(self, resource: Mapping[str, Any]) -> None:
+        """Get ready for spans that exporters receive: they are booked and published, but the machine is not shared."""
+        if not self._is_ready or self._thread is None:
+            self.get_ready(resource)
+            with self.lock:
+                self._start_thread()
+
+    def _start_thread(self) -> None:
+        if self.background and self._thread is None:
+            thread = threading.Thread(target=self._run, name="spancost", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the interpreter is ending: what is booked now goes out with `shutdown`
+                return
+            self._thread = thread
 
     def _run(self) -> None:
         self._guarded("lease", self._join_lease)
         self._warm_up()
         next_flush = 0.0  # at once: what was imported meanwhile is attached to, and the first series are born
         while not self._stopped:
+            if self._new_lease is not None:  # the clock has begun after an exporter had started this thread
+                self._guarded("lease", self._join_lease)
             now = time.monotonic()
             if now >= next_flush or self._wake.is_set() or len(self.journal) >= _BUSY_JOURNAL:
                 self._wake.clear()
@@ -280,7 +333,7 @@ class CostEngine:
         self._new_lease = lease
 
     def _join_lease(self) -> None:
-        lease = self._new_lease
+        lease, self._new_lease = self._new_lease, None
         if lease is None or self._leaving:
             return
         try:
@@ -385,7 +438,7 @@ class CostEngine:
     def _wait_for_machine(self) -> None:
         """Wait for what the process runs on; if that takes too long, it stays unknown. No lock: signals come here."""
         deadline = time.monotonic() + _MACHINE_TIMEOUT_S
-        thread = self._thread
+        thread = self._thread if self.tree is not None else None  # without a clock there are no seconds to price
         if thread is not None and thread.ident != threading.get_ident():
             while self.meters.compute.is_pending and thread.is_alive() and time.monotonic() < deadline:
                 time.sleep(_LOOK_S / 50)
@@ -566,14 +619,14 @@ class CostEngine:
             return
         try:
             self._publisher = threading.get_ident()
-            self._collect_locked()
+            self._collect_locked(False)
             for sink in sinks:
                 self._write(sink, False)
         finally:
             self._publisher = None
             self._publish_lock.release()
 
-    def _collect_locked(self) -> None:
+    def _collect_locked(self, flushed: bool) -> None:
         self._settle_lease()
         pricing = self.meters.compute
         renewed = pricing.renewed(time.time_ns())
@@ -606,6 +659,11 @@ class CostEngine:
         if overflow is not None:
             fold.merge(overflow)
         fold.add(journal)
+        for source in self.sources:
+            try:
+                fold.add(source.collect(flushed=flushed, everything=self._leaving or self._stopped))
+            except Exception:
+                self.errors.caught("source")
         minute = time.time_ns() // _MINUTE_NS
         if self._leaving:
             # Set by the interpreter when an exception nobody caught has ended the program.
@@ -686,7 +744,7 @@ class CostEngine:
             return False
         try:
             self._publisher = threading.get_ident()
-            self._collect_locked()
+            self._collect_locked(final)
         finally:
             self._publisher = None
             self._publish_lock.release()
@@ -755,10 +813,27 @@ class CostEngine:
         """Count a processor that uses this engine."""
         self._processors.add(processor)
 
-    def release(self, processor: object) -> bool:
-        """Publish for a processor that is shut down; the last one of all stops the engine."""
-        self._processors.discard(processor)
-        return self.flush(push=False) if self._processors else self.shutdown()
+    def serve_exporter(self, exporter: object, source: Source) -> None:
+        """Count an exporter that uses this engine, and collect from where it leaves its spans."""
+        self._exporters.add(exporter)
+        if source not in self.sources:
+            self.sources.append(source)
+
+    @property
+    def has_processors(self) -> bool:
+        """False where exporters are all there is: they see no time."""
+        return bool(self._processors)
+
+    def release(self, user: object) -> bool:
+        """Publish for a processor or exporter that is shut down; the last one of all stops the engine."""
+        self._processors.discard(user)
+        self._exporters.discard(user)
+        return self.flush(push=False) if self._processors or self._exporters else self.shutdown()
+
+    @property
+    def is_used(self) -> bool:
+        """True once spans have come, live or finished."""
+        return self.tree is not None or bool(self.sources)
 
     @property
     def is_stopped(self) -> bool:
@@ -789,7 +864,7 @@ class CostEngine:
             return True
         self._stopped = True
         self._wake.set()
-        ok = self.leave() if self.tree is not None else self.publish(final=True, timeout_s=timeout_s)
+        ok = self.leave() if self.is_used else self.publish(final=True, timeout_s=timeout_s)
         for sink in self.sinks:
             self._guarded(f"sink.{sink.name}", sink.close)
         return ok
@@ -814,6 +889,8 @@ class CostEngine:
     def after_fork_in_child(self) -> None:
         """Start at zero: what the parent has booked stays the parent's."""
         self._init_state()
+        for source in self.sources:
+            self._guarded("source", source.after_fork_in_child)
         for sink in self.sinks:
             reset = getattr(sink, "after_fork_in_child", None)
             if reset is not None:

@@ -35,7 +35,8 @@ from spancost.window import (
 )
 
 if TYPE_CHECKING:
-    from opentelemetry.sdk.trace import Span
+    from opentelemetry.sdk.trace import ReadableSpan, Span
+    from opentelemetry.trace import Span as AnySpan
 
     from spancost.meters.compute import ComputePricing
 
@@ -104,7 +105,32 @@ class Unattributed(NamedTuple):
     attribution: Attribution = NOBODY
 
 
-Entry: TypeAlias = Ended | Partial | Late | Unattributed
+class FinishedRequest(NamedTuple):
+    """A local root whose whole tree was exported before it was priced."""
+
+    kind: int
+    """SpanKind value."""
+    failed: bool
+    total_usd: float
+    """Sum of everything charged below it; compute is not known."""
+    minute: int
+    span: AnySpan
+    """Has the context of the local root's span."""
+
+
+class Finished(NamedTuple):
+    """A local tree of spans that an exporter has received."""
+
+    labels: EntryLabels
+    attribution: Attribution
+    booked: Sequence[Booked]
+    request: FinishedRequest | None
+    """None for a part of a tree whose local root is not in it."""
+    trace: KeptTrace | None
+    """The tree with all of its spans if it is to be kept."""
+
+
+Entry: TypeAlias = Ended | Partial | Late | Unattributed | Finished
 
 
 class RequestRecord(NamedTuple):
@@ -113,10 +139,10 @@ class RequestRecord(NamedTuple):
     total_usd: float
     labels: EntryLabels
     outcome: str
-    span: Span
+    span: AnySpan
 
 
-def _is_failed_call(span: Span, attributes: Mapping[str, Any]) -> bool:
+def is_failed_call(span: ReadableSpan, attributes: Mapping[str, Any]) -> bool:
     """True for a gRPC method that has raised: its instrumentation records the exception, but sets no status."""
     return attributes.get(_GRPC_STATUS) == 0 and any(event.name == "exception" for event in span.events)
 
@@ -183,6 +209,8 @@ class Fold:
             self._late(entry)
         elif isinstance(entry, Partial):
             self._partial(entry)
+        elif isinstance(entry, Finished):
+            self._finished(entry)
         else:
             for index, charge in enumerate(entry.charges):
                 self._book(charge, _NO_LABELS, entry.attribution, UNATTRIBUTED, entry.minute, int(index == 0))
@@ -242,21 +270,35 @@ class Fold:
             self._book(charge, labels, attribution, ENTRY, minute, calls)
         self._inner(root.charges or (), labels, attribution)
         root.charges = None
-        outcome = _OUTCOMES[entry.failed or _is_failed_call(entry.span, entry.attributes)]
-        served = root.kind in _SERVED
-        record = self._request(RequestKey(minute, labels, attribution, outcome, served))
-        record.total_usd += entry.total_usd
-        if takes_process_name(root.kind, self._process):
-            self._add_to_run(labels, attribution, entry.total_usd)
-        else:
-            record.count += 1
-            record.buckets[bisect_left(_BUCKETS, entry.total_usd)] += 1
-        if served and self._on_request is not None:
-            self._on_request(RequestRecord(entry.total_usd, labels, outcome, entry.span))
+        failed = entry.failed or is_failed_call(entry.span, entry.attributes)
+        request = FinishedRequest(root.kind, failed, entry.total_usd, minute, entry.span)
+        self._count(request, labels, attribution)
         if root.trail is not None:
             kept = KeptTrace(root.trace_id, labels, attribution, entry.total_usd, entry.end_ns, tuple(root.trail))
             self.traces.append(kept)
             root.trail = None
+
+    def _finished(self, entry: Finished) -> None:
+        self._inner(entry.booked, entry.labels, entry.attribution)
+        if entry.request is not None:
+            self._count(entry.request, entry.labels, entry.attribution)
+        if entry.trace is not None:
+            self.traces.append(entry.trace)
+
+    def _count(self, request: FinishedRequest, labels: EntryLabels, attribution: Attribution) -> None:
+        """Count a local root, or add it to the run of the process that has made it."""
+        served = request.kind in _SERVED
+        total_usd = request.total_usd
+        outcome = _OUTCOMES[request.failed]
+        record = self._request(RequestKey(request.minute, labels, attribution, outcome, served))
+        record.total_usd += total_usd
+        if takes_process_name(request.kind, self._process):
+            self._add_to_run(labels, attribution, total_usd)
+        else:
+            record.count += 1
+            record.buckets[bisect_left(_BUCKETS, total_usd)] += 1
+        if served and self._on_request is not None:
+            self._on_request(RequestRecord(total_usd, labels, outcome, request.span))
 
     def _partial(self, entry: Partial) -> None:
         root = entry.root

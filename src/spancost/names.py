@@ -54,6 +54,11 @@ TENANT: Final = "spancost.tenant"
 TEAM: Final = "spancost.team"
 LABEL_PREFIX: Final = "spancost.label."
 
+# --- the exporter plugin -------------------------------------------------------------------------
+
+EXPORTER: Final = "exporter"
+"""Why compute has no price where an exporter charges finished spans."""
+
 # --- labels -------------------------------------------------------------------------------------
 
 NO_ROUTE: Final = "(no route)"

@@ -14,6 +14,7 @@ from spancost import names
 from spancost.attribution import ATTRIBUTION_KEY, as_attributes
 from spancost.capture.facts import NODE_ATTRIBUTE
 from spancost.charge import CONSUMER, LLM_SPAN, Charge, PriceLine, described
+from spancost.claims import claims, mark
 from spancost.entry_labels import PROCESS, RECEIVE, message_step
 from spancost.journal import COMPUTE_SECONDS, Ended, Late
 from spancost.measuring import measure, measure_held, measure_llm
@@ -177,7 +178,11 @@ class CostSpanProcessor(SpanProcessor):
             return
         try:
             node: SpanNode | None = getattr(span, NODE_ATTRIBUTE, None)
-            if node is None or node.span is None:
+            if node is None:
+                return
+            if claims.wanted:
+                mark(span.get_span_context())
+            if node.span is None:
                 return
             if end_ns is None:
                 end_ns = span.end_time or 0

@@ -49,6 +49,11 @@ class MeterAll(Sampler):
         return f"MeterAll{{{self.root.get_description()}}}"
 
 
+def sees_all(sampler: object) -> bool:
+    """True for a sampler that drops nothing."""
+    return sampler is ALWAYS_ON or isinstance(sampler, MeterAll)
+
+
 def meter_all(provider: TracerProvider) -> bool:
     """Wrap a provider's sampler in `MeterAll`, for its tracers made so far, too.
 
@@ -58,7 +63,7 @@ def meter_all(provider: TracerProvider) -> bool:
     sampler = getattr(provider, "sampler", None)
     if not isinstance(sampler, Sampler):
         return False
-    if isinstance(sampler, MeterAll) or sampler is ALWAYS_ON:
+    if sees_all(sampler):
         return True
     wrapped = MeterAll(sampler)
     provider.sampler = wrapped

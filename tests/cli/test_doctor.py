@@ -125,3 +125,27 @@ def test_usage_in_another_unit_than_its_rate_is_told_with_both_units(cli: Cli, t
     assert "1 rates for own units of your own in" in shown
     assert "custom: unit_mismatch" in shown
     assert "pdf.render: used in pages, the rate is for page." in shown
+
+
+@pytest.mark.parametrize(
+    ("enabled", "state", "said"), [("true", "note", "sampled spans only and no compute"), ("false", "problem", "off")]
+)
+def test_the_exporter_plugin_is_named_where_the_environment_asks_for_it(
+    cli: Cli, enabled: str, state: str, said: str
+) -> None:
+    done = cli("doctor", "--format", "json", OTEL_TRACES_EXPORTER="otlp, spancost", SPANCOST_ENABLED=enabled)
+    found = checks(json.loads(done.stdout))["exporter"]
+    assert found[0] == state
+    assert said in found[1]
+    assert "exporter" not in checks(json.loads(cli("doctor", "--format", "json", OTEL_TRACES_EXPORTER="otlp").stdout))
+
+
+def test_a_ledger_of_the_exporter_plugin_says_sampled_only_and_what_to_do(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "exported.sqlite"
+    unpriced = price_line("compute", "", "instance", unit="s", status="unpriced", reason="exporter")
+    Ledger(path, Origin("shop")).write(batch_of(charged(charge(PUT, 1, PUT_USD)), charged(charge(unpriced, 0))))
+    done = cli("doctor", "--ledger", str(path), COLUMNS="200", **ALL_SET)
+    assert done.returncode == 1
+    said = " ".join(done.stdout.split())
+    assert "sampled only: written at least in part by CostSpanExporter" in said
+    assert "1 not priced. CostSpanExporter sees finished spans only" in said

@@ -41,6 +41,11 @@ def under_zero_code(*command: str) -> list[str]:
     return [str(commands / "opentelemetry-instrument"), "--", str(commands / command[0]), *command[1:]]
 
 
+def installed(*command: str) -> list[str]:
+    """Return the command line of a program of this environment."""
+    return [str(Path(sys.executable).parent / command[0]), *command[1:]]
+
+
 def environment(
     directory: Path, *, otlp: str = "", instrumentations: frozenset[str] = frozenset(), **more: str
 ) -> dict[str, str]:
@@ -76,22 +81,25 @@ def environment(
 
 
 class Program:
-    """A server under zero-code on a free loopback port; `{port}` in its command is replaced."""
+    """A server on a free loopback port, under zero-code unless `plain`; `{port}` in its command is replaced."""
 
-    def __init__(self, directory: Path, command: Sequence[str], environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, directory: Path, command: Sequence[str], environ: Mapping[str, str], *, plain: bool = False
+    ) -> None:
         self.directory = directory
         self.ledger = directory / "ledger.sqlite"
         self._port = ReservedPort()
         self.url = self._port.url
         self._command = [part.replace("{port}", str(self._port.number)) for part in command]
         self._environ = environ
+        self._is_plain = plain
         self.process: ServerProcess
 
     def __enter__(self) -> Program:
         self._port.release()
         self.process = ServerProcess(
             "app",
-            under_zero_code(*self._command),
+            installed(*self._command) if self._is_plain else under_zero_code(*self._command),
             log=self.directory / "app.log",
             cwd=ROOT,
             environment=self._environ,

@@ -18,6 +18,8 @@ ADVICE: Final = {
     f"{names.ENV_MEMORY_REQUEST} by the Downward API (requests.cpu, requests.memory), or {names.ENV_COMPUTE_SHARE}.",
     "duration_not_seen": "Billed by running time, which no answer tells.",
     "events_not_seen": "Billed by events of a stream, which go on after the span has ended.",
+    "exporter": "CostSpanExporter sees finished spans only, and of these the sampled ones: use spancost.install(), or "
+    "opentelemetry-instrument with spancost installed, to price the machine and meter every span.",
     "features_not_seen": "The analysis was started by another process, so its features are not known.",
     "meter_error": "A meter of spancost failed: the application's log has the traceback; please report it.",
     "model_calls_not_seen": "The service calls models by itself; their tokens are not in the answer.",

@@ -47,6 +47,9 @@ PROBLEM: Final = "problem"
 ERROR: Final = "error"
 _MARKS: Final = {OK: ("ok", "green"), NOTE: ("note", "cyan"), PROBLEM: ("set", "yellow"), ERROR: ("ERROR", "bold red")}
 _SHOWN_SUBJECTS: Final = 10
+_ENV_EXPORTER: Final = "OTEL_TRACES_EXPORTER"
+_EXPORTER: Final = "spancost"
+"""Name of its entry point."""
 _THIS_SHELL: Final = "this shell"
 _THE_LEDGER: Final = "the ledger"
 
@@ -131,6 +134,7 @@ def doctor(
     config, config_check = _configuration()
     shell = [*_versions(), config_check, *_warnings(), *_prices(config), *_attribution(config)]
     shell.extend(_machine(config, found.compute))
+    shell.extend(_exporter(config))
     installed = instrumentations()
     shell.extend(_instrumentation_checks(installed))
     shell.extend(_meters())
@@ -260,6 +264,19 @@ def _machine(config: Config | None, charged: Sequence[ComputeCharged]) -> Iterab
         yield Check("sampling", NOTE, f"only sampled spans are metered ({names.ENV_METER_ALL}=false)")
 
 
+def _exporter(config: Config | None) -> Iterable[Check]:
+    """Say what the exporter plugin does where it is asked for."""
+    exporters = {name.strip() for name in os.environ.get(_ENV_EXPORTER, "").split(",")}
+    if config is None or _EXPORTER not in exporters:
+        return
+    asked = f"{_ENV_EXPORTER} names {_EXPORTER}"
+    if config.enabled:
+        text = f"{asked}: sampled spans only and no compute, but for processes where spancost is installed, too"
+        yield Check("exporter", NOTE, text)
+    else:
+        yield Check("exporter", PROBLEM, f"{asked}, but spancost is switched off: it charges nothing")
+
+
 def _found(config: Config, resource: Mapping[str, str]) -> Found:
     """Look for the machine as a process started from this shell would, metadata services included."""
     from spancost.prices.configured import price_book
@@ -368,9 +385,11 @@ def _ledger(path: str, *, asked_for: bool) -> tuple[Check, LedgerFound]:
             rows = reader.rows(["component", "status", "sku", "region", "basis"])
     except LedgerError as error:
         return Check("ledger", ERROR, str(error)), LedgerFound()
+    is_sampled = any(row.reason == names.EXPORTER for row in unpriced)
     text = (
         f"{path}: {totals.requests:,} requests, {totals.charge_count:,} charges, schema {meta['schema_version']}, "
         f"a killed process loses at most {meta['flush_interval_seconds']} s"
+        f"{'; sampled only: written at least in part by CostSpanExporter' if is_sampled else ''}"
     )
     compute = [
         ComputeCharged(sku, region, basis if status == names.ESTIMATED else "")
@@ -476,7 +495,7 @@ def _print(shell: Sequence[Check], ledger: Check, unpriced: Sequence[Unpriced], 
 
 
 def _unpriced_text(one: Unpriced) -> str:
-    if one.component == names.COMPUTE:
+    if one.component == names.COMPUTE and one.quantity:
         counted = f"{number(one.quantity)} {one.unit or 's'} not priced"
     else:
         counted = f"{one.charges:,} not priced"

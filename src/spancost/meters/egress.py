@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from copy import copy
 from fnmatch import fnmatchcase
 from math import isfinite
 from typing import Any, Final, NamedTuple, cast
@@ -160,6 +161,12 @@ class EgressMeter:
         self._size_unknown = self._unpriced(SIZE_UNKNOWN)
         self._bad_size = self._unpriced(BAD_SIZE)
         self._free_line = price_line(names.EGRESS, provider, "private", unit=_UNIT, region=region, status=names.FREE)
+
+    def behind_proxy(self) -> EgressMeter:
+        """Return this meter for spans without facts of ours: a private peer may be a load balancer."""
+        meter = copy(self)
+        meter._proxy = True
+        return meter
 
     def measure(self, view: SpanView) -> list[Charge]:
         """Return the charge for a span's response bytes; empty for other spans and while a body is still streamed."""

@@ -81,6 +81,8 @@ def make_meters(
     around: Surroundings | None = None,
     custom: CustomMeter | None = None,
     plugins: PluginMeters | None = None,
+    *,
+    tell: bool = True,
 ) -> Prepared:
     """Make the meters of a process; asks nobody and reads no file.
 
@@ -100,6 +102,8 @@ def make_meters(
         custom: Prices reported usage.
 
         plugins: Meters of third parties.
+
+        tell: Log what the process runs on, or what to set.
     """
     around = Surroundings.real() if around is None else around
     machine = look(config, resource, around)
@@ -108,7 +112,8 @@ def make_meters(
     assumed = not machine.spec and "compute" in config.assume
     if assumed or is_enough(config, machine):
         found = _priced(config, book, _assumed(machine) if assumed else machine, Limits())
-        _tell(found)
+        if tell:
+            _tell(found)
         meters.compute.reprice = lambda: _priced(config, book, found.machine, Limits()).rate
         meters.compute.settle(
             found.rate, assumed=assumed, reason=found.reason, init_s=process_age_s() if _bills_init(found) else 0.0
@@ -121,7 +126,8 @@ def make_meters(
         closer, limits = look_closer(config, machine, around, resource)
         found = _priced(config, book, closer, limits)
         meters.compute.reprice = lambda: _priced(config, book, closer, limits).rate
-        _tell(found)
+        if tell:
+            _tell(found)
         placed = _placed(config, book, resource, meters, closer) if closer.region != machine.region else None
         return MachineFound(found.rate, found.reason or RATE_UNKNOWN, init_s if _bills_init(found) else 0.0, placed)
 

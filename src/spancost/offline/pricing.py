@@ -1,10 +1,11 @@
-"""Measure stored spans while they are read: which meter, what it charges, and under which labels."""
+"""Measure finished spans one by one: which meter, what it charges, and under which labels."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import replace
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 from spancost import names
 from spancost._guard import ErrorLog, logger
@@ -22,7 +23,7 @@ from spancost.meters.http_api import HttpApiMeter
 from spancost.meters.http_parts import host_and_path
 from spancost.meters.llm import LlmMeter, LlmUsage, is_llm, operation_of, read_usage
 from spancost.meters.meter_set import MeterSet, make_meters
-from spancost.meters.plugins import plugin_meters
+from spancost.meters.plugins import PluginMeters, plugin_meters
 from spancost.offline.charges import ALWAYS, UNLESS_NESTED, UNLESS_TRANSPORT, ChargeTable
 from spancost.offline.labels import Attributions, Entries, Whose
 from spancost.offline.table import KIND_BITS, ONE_MESSAGE, RECEIVES, SpanTable
@@ -72,91 +73,56 @@ class HeldCall(NamedTuple):
     meters: MeterSet
 
 
-class Pricing:
-    """Takes spans in any order and keeps what they are charged.
+class Measured:
+    """Spans with what their meters charge, in any order.
 
     Args:
-        config: Settings: free hosts, own prices, who receives responses.
+        rules: Whose cost they are by their attributes.
 
-        book: Prices, with the overrides of the configuration.
+        plugins: Meters of third parties.
 
-        region: Region of processes whose resource names none.
+        errors: Where those count what they raise.
 
         at_ns: Price everything as of this time, Unix nanoseconds; None for the start of each span.
 
-        usage_meters: Meters of third parties; those that are installed by default.
+        entrypoint: That of outgoing calls without a parent; empty: each has its own name.
     """
 
     def __init__(
         self,
-        config: Config,
-        book: PriceBook,
+        rules: AttributionRules,
+        plugins: PluginMeters | None = None,
+        errors: ErrorLog | None = None,
         *,
-        region: str = "",
         at_ns: int | None = None,
-        usage_meters: Sequence[UsageMeter] | None = None,
+        entrypoint: str = "",
     ) -> None:
+        self.processes: list[Process] = []
+        self._at_ns = at_ns
+        self._entrypoint = entrypoint
+        self._errors = ErrorLog() if errors is None else errors
+        self._plugins = plugins
+        self._wanted_keys = _WANTED_KEYS | (frozenset[str]() if plugins is None else plugins.keys)
+        self._rules = rules
+        self._attributing: dict[tuple[str, ...], tuple[bool, bool, bool]] = {}
+        """Names of attributes: whether they say whose cost it is, whether rules look at them, and so inside a root."""
+        self.wanted: dict[tuple[str, ...], bool] = {}
+        """What `is_wanted` has answered so far."""
+        self._begin()
+
+    def _begin(self) -> None:
         self.table = SpanTable()
         self.charges = ChargeTable()
         self.entries = Entries()
         self.attributions = Attributions()
-        self.processes: list[Process] = []
         self.held: list[HeldCall] = []
-        self.bad_spans = 0
-        # A stored span does not say whether a proxy forwarded its request: a private peer may be a load balancer.
-        self._config = replace(config, compute="", detect=False, egress_proxy=True)
-        self._book = book
-        self._region = region or config.region
-        self._at_ns = at_ns
-        self._llm = LlmMeter(token_prices(config))
-        self._http = HttpApiMeter(
-            http_rules(config), config.http_free_hosts, config.http_exclude_hosts, Discounts(config.own.discounts)
-        )
-        self._errors = ErrorLog()
-        custom = CustomMeter(custom_rates(config), Discounts(config.own.discounts))
-        self._plugins = plugin_meters(usage_meters, custom)
-        self._wanted_keys = _WANTED_KEYS | (frozenset[str]() if self._plugins is None else self._plugins.keys)
-        self._by_resource: dict[tuple[tuple[str, str], ...], Process] = {}
-        self._meters: dict[tuple[tuple[str, str], ...], MeterSet] = {}
-        self._rules = AttributionRules(config.attribution_rules)
-        self._attributing: dict[tuple[str, ...], tuple[bool, bool, bool]] = {}
-        """Names of attributes: whether they say whose cost it is, whether rules look at them, and so inside a root."""
         self._ruled_roots: dict[tuple[int, int], Ruled] = {}
-        self.wanted: dict[tuple[str, ...], bool] = {}
-        """What `is_wanted` has answered so far."""
 
-    # --- processes -------------------------------------------------------------------------------
-
-    def process_of(self, resource: Mapping[str, Any]) -> Process:
-        """Return the process that a resource describes."""
-        key = tuple(sorted((name, str(value)) for name, value in resource.items()))
-        process = self._by_resource.get(key)
-        if process is None:
-            environment = resource.get("deployment.environment.name") or resource.get("deployment.environment")
-            origin = Origin(
-                _text(resource.get("service.name")), _text(environment), _text(resource.get("cloud.account.id"))
-            )
-            rules = self._rules.bound(resource) if self._rules.rules else None
-            process = Process(len(self.processes), origin, self._meters_of(resource), rules)
-            self._by_resource[key] = process
-            self.processes.append(process)
-        return process
-
-    def _meters_of(self, resource: Mapping[str, Any]) -> MeterSet:
-        kept = {name: resource[name] for name in _PLACE_KEYS if name in resource}
-        key = tuple(sorted((name, str(value)) for name, value in kept.items()))
-        meters = self._meters.get(key)
-        if meters is None:
-            config = replace(self._config, region=_text(kept.get("cloud.region")) or self._region)
-            was_disabled, logger.disabled = logger.disabled, True  # that compute is not priced is said once, at the end
-            try:
-                meters = make_meters(config, self._book, kept, self._llm, self._http, _NOWHERE).meters
-            finally:
-                logger.disabled = was_disabled
-            self._meters[key] = meters
-        return meters
-
-    # --- spans -----------------------------------------------------------------------------------
+    def emptied(self) -> Self:
+        """Return one for the same processes and rules without any span."""
+        fresh = copy(self)
+        fresh._begin()
+        return fresh
 
     def is_wanted(self, keys: tuple[str, ...]) -> bool:
         """True if the attributes of a span may concern a meter or a label, by their names alone."""
@@ -183,8 +149,11 @@ class Pricing:
         end_ns: int,
         *,
         failed: bool,
-    ) -> None:
+    ) -> int:
         """Add a span that may be charged, or that is what its process was asked to do.
+
+        Returns:
+            Its number.
 
         Raises:
             OverflowError: An id has more than 64 bits.
@@ -205,7 +174,7 @@ class Pricing:
         if plugins is not None and plugins.keys.isdisjoint(attributes):
             plugins = None
         if not component and plugins is None:
-            return
+            return span
         price_ns = start_ns if self._at_ns is None else self._at_ns
         took_ns = end_ns - start_ns if end_ns > start_ns else 0
         view = new_view((name, kind, scope, attributes, price_ns, price_ns + took_ns, NO_FACTS, failed))
@@ -214,15 +183,16 @@ class Pricing:
             if used:
                 self.charges.add(span, used, start_ns, end_ns)
                 self._charge_beside(component, span, view, process.meters, start_ns, end_ns)
-                return
+                return span
         if not component:
-            return
+            return span
         if component == names.LLM or not self._charge(component, span, view, process.meters, start_ns, end_ns):
             self._hold(span, trace, view, process.meters, start_ns, end_ns)
+        return span
 
     def _entry(self, name: str, kind: int, attributes: Mapping[str, Any]) -> int:
         if kind in ENTRY_KINDS or not NAMING_ATTRIBUTES.isdisjoint(attributes):
-            return self.entries.of_labels(final_labels(name, kind, attributes))
+            return self.entries.of_labels(final_labels(name, kind, attributes, self._entrypoint))
         return self.entries.of_name(name)
 
     def _whose(self, process: Process, entry: int, attributes: Mapping[str, Any]) -> int:
@@ -345,3 +315,70 @@ def _short(usage: LlmUsage) -> LlmUsage:
 
 def _text(value: object) -> str:
     return "" if value is None else str(value)[:_MAX_TEXT]
+
+
+class Pricing(Measured):
+    """Takes the spans of many processes in any order and keeps what they are charged.
+
+    Args:
+        config: Settings: free hosts, own prices, who receives responses.
+
+        book: Prices, with the overrides of the configuration.
+
+        region: Region of processes whose resource names none.
+
+        at_ns: Price everything as of this time, Unix nanoseconds; None for the start of each span.
+
+        usage_meters: Meters of third parties; those that are installed by default.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        book: PriceBook,
+        *,
+        region: str = "",
+        at_ns: int | None = None,
+        usage_meters: Sequence[UsageMeter] | None = None,
+    ) -> None:
+        custom = CustomMeter(custom_rates(config), Discounts(config.own.discounts))
+        super().__init__(AttributionRules(config.attribution_rules), plugin_meters(usage_meters, custom), at_ns=at_ns)
+        # A stored span does not say whether a proxy forwarded its request: a private peer may be a load balancer.
+        self._config = replace(config, compute="", detect=False, egress_proxy=True)
+        self._book = book
+        self._region = region or config.region
+        self._llm = LlmMeter(token_prices(config))
+        self._http = HttpApiMeter(
+            http_rules(config), config.http_free_hosts, config.http_exclude_hosts, Discounts(config.own.discounts)
+        )
+        self._by_resource: dict[tuple[tuple[str, str], ...], Process] = {}
+        self._meters: dict[tuple[tuple[str, str], ...], MeterSet] = {}
+
+    def process_of(self, resource: Mapping[str, Any]) -> Process:
+        """Return the process that a resource describes."""
+        key = tuple(sorted((name, str(value)) for name, value in resource.items()))
+        process = self._by_resource.get(key)
+        if process is None:
+            environment = resource.get("deployment.environment.name") or resource.get("deployment.environment")
+            origin = Origin(
+                _text(resource.get("service.name")), _text(environment), _text(resource.get("cloud.account.id"))
+            )
+            rules = self._rules.bound(resource) if self._rules.rules else None
+            process = Process(len(self.processes), origin, self._meters_of(resource), rules)
+            self._by_resource[key] = process
+            self.processes.append(process)
+        return process
+
+    def _meters_of(self, resource: Mapping[str, Any]) -> MeterSet:
+        kept = {name: resource[name] for name in _PLACE_KEYS if name in resource}
+        key = tuple(sorted((name, str(value)) for name, value in kept.items()))
+        meters = self._meters.get(key)
+        if meters is None:
+            config = replace(self._config, region=_text(kept.get("cloud.region")) or self._region)
+            was_disabled, logger.disabled = logger.disabled, True  # that compute is not priced is said once, at the end
+            try:
+                meters = make_meters(config, self._book, kept, self._llm, self._http, _NOWHERE).meters
+            finally:
+                logger.disabled = was_disabled
+            self._meters[key] = meters
+        return meters

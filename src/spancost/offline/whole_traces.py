@@ -29,12 +29,11 @@ from spancost.offline.otlp_shape import Traces
 from spancost.offline.pricing import Pricing, Process
 from spancost.offline.reading import Problems, read_files
 from spancost.offline.rollup import OFFLINE
-from spancost.offline.table import REPEATED
+from spancost.offline.table import REPEATED, TRACE_MASK
 from spancost.prices.book import PriceBook
 from spancost.sinks.ledger.rows import StoredNode, StoredTrace
 from spancost.sinks.ledger.traces import MAX_NODES_PER_TRACE, charge_document
 
-_TRACE_MASK: Final = 2**64 - 1
 _HEX_DIGITS: Final = 32
 _MAX_NAMED: Final = 5
 """Ids told where the digits given are those of several traces."""
@@ -84,9 +83,11 @@ class _Recording(Pricing):
         end_ns: int,
         *,
         failed: bool,
-    ) -> None:
+    ) -> int:
         self.seen[len(self.table)] = _Seen(name, start_ns, end_ns, trace)  # replaced where the span is refused
-        super().add(trace, span_id, parent_id, mark, process, scope, name, attributes, start_ns, end_ns, failed=failed)
+        return super().add(
+            trace, span_id, parent_id, mark, process, scope, name, attributes, start_ns, end_ns, failed=failed
+        )
 
 
 @contextmanager
@@ -200,7 +201,7 @@ def read_whole(
     kept, full_ids = set(wanted), dict[int, str]()
 
     def is_kept(trace_id: str) -> bool:
-        low = int(trace_id, 16) & _TRACE_MASK
+        low = int(trace_id, 16) & TRACE_MASK
         if low in kept:
             full_ids[low] = trace_id
         return low in kept
