@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test lint types bench sdk-lanes prices clean
+.PHONY: help demo test lint types docs docs-pages bench sdk-lanes prices clean
 .PRECIOUS: $(LANES)/%/.installed
 
 help:
@@ -13,6 +13,8 @@ help:
 	@echo "make test       lint, types and all tests (under 10 minutes)"
 	@echo "make bench      span path against the plain SDK, as ratios"
 	@echo "make sdk-lanes  the span path's tests on the oldest and the newest OpenTelemetry SDK"
+	@echo "make docs       build the docs site into .build/site"
+	@echo "make docs-pages write the pages of docs/reference that follow from the code"
 	@echo "make prices     write data/book.json and docs/prices.md again after a change of the YAML price files"
 	@echo "make clean      remove .venv and caches"
 
@@ -27,7 +29,7 @@ $(STAMP): pyproject.toml Makefile
 demo: $(STAMP)
 	$(BIN)/python -m examples.shop
 
-test: $(STAMP) lint types
+test: $(STAMP) lint types docs
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "not e2e"
 	$(BIN)/python -m pytest -m e2e
 
@@ -36,9 +38,17 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m spancost.prices.build --check
 	$(BIN)/python -m spancost.prices.docs --check
+	$(BIN)/python -m docs._make --check
 
 types: $(STAMP)
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+# A warning is an error: broken links and anchors, unknown references, pages that stand in no table of contents.
+docs: $(STAMP)
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --builder html docs .build/site
+
+docs-pages: $(STAMP)
+	$(BIN)/python -m docs._make
 
 # The span path on the oldest SDK that is supported and on the newest there is, each in an environment of its own.
 LANES := .lanes

@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
@@ -112,16 +112,32 @@ class ServerProcess:
         Raises:
             StackError: It ended, or did not answer in time; the message holds the end of its log.
         """
+        self._wait(lambda: answers(url), url, deadline_s)
+
+    def wait_listening(self, port: int, *, deadline_s: float = 60.0) -> None:
+        """Return as soon as a loopback port takes connections; for servers that do not speak HTTP.
+
+        Args:
+            port: Asked again and again.
+
+            deadline_s: Seconds from now.
+
+        Raises:
+            StackError: It ended, or did not listen in time; the message holds the end of its log.
+        """
+        self._wait(lambda: _listens(port), f"port {port}", deadline_s)
+
+    def _wait(self, is_ready: Callable[[], bool], what: str, deadline_s: float) -> None:
         ends = monotonic() + deadline_s
         while monotonic() < ends:
-            if answers(url):
+            if is_ready():
                 return
             try:
                 code = self._process.wait(_POLL_S)
             except subprocess.TimeoutExpired:
                 continue
             raise StackError(f"{self.name} ended with exit code {code} before it answered\n{self._log_end()}")
-        raise StackError(f"{self.name} did not answer {url} within {deadline_s:g} s\n{self._log_end()}")
+        raise StackError(f"{self.name} did not answer {what} within {deadline_s:g} s\n{self._log_end()}")
 
     def ask_to_stop(self) -> None:
         """Send its stop signal and return at once, so that several servers can stop side by side.
@@ -173,3 +189,11 @@ def answers(url: str, *, timeout_s: float = 1.0) -> bool:
         return False
     finally:
         connection.close()
+
+
+def _listens(port: int) -> bool:
+    try:
+        with socket.create_connection((_LOOPBACK, port), timeout=1.0):
+            return True
+    except OSError:
+        return False

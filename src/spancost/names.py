@@ -11,11 +11,17 @@ from typing import Final
 # --- components: the parts a price can belong to ------------------------------------------------
 
 COMPUTE: Final = "compute"
+"""The span's share of the machine it ran on."""
 EGRESS: Final = "egress"
+"""Bytes that left the cloud: responses of servers, uploads of clients."""
 AWS: Final = "aws"
+"""Calls of AWS services by boto3."""
 LLM: Final = "llm"
+"""Tokens of language models."""
 HTTP: Final = "http"
+"""Calls of third-party HTTP APIs."""
 CUSTOM: Final = "custom"
+"""What no other component covers."""
 COMPONENTS: Final = (COMPUTE, EGRESS, AWS, LLM, HTTP, CUSTOM)
 
 # --- status of a charge -------------------------------------------------------------------------
@@ -37,22 +43,36 @@ STATUS_RANK: Final = {UNPRICED: 4, ESTIMATED: 3, PRICED: 2, DUPLICATE: 1, FREE: 
 # --- span attributes written --------------------------------------------------------------------
 
 DIRECT_USD: Final = "spancost.direct.usd"
+"""double, USD. Cost of the span itself. On every span that was charged."""
 TOTAL_USD: Final = "spancost.total.usd"
+"""double, USD. Cost of the span and of everything below it in this process, up to its end."""
 TOTAL_NANO_USD: Final = "spancost.total.nano_usd"
+"""int64, 1e-9 USD. The total again, on local roots: tail sampling of the Collector compares whole numbers only."""
 STATUS: Final = "spancost.status"
+"""string. How sure the figure is: a status of the table below."""
 REASON: Final = "spancost.reason"
+"""string. Why something is `unpriced`."""
 SOURCE: Final = "spancost.source"
+"""string. Where the price is from, and its date."""
 BASIS: Final = "spancost.basis"
+"""string. What was assumed, on a charge that is `estimated`; several with commas."""
 COMPONENT_USD: Final = {component: f"spancost.{component}.usd" for component in COMPONENTS}
+"""double, USD. The total of a local root by component."""
 GEN_AI_USAGE_COST: Final = "gen_ai.usage.cost"
+"""double, USD. Direct cost of an LLM span, under the name that LLM tools read."""
 OPERATION_COST: Final = "operation.cost"
+"""double, USD. Direct cost of a call (AWS, LLM, HTTP), under a name that other tools read."""
 
 # --- span attributes read and written for attribution -------------------------------------------
 
 FEATURE: Final = "spancost.feature"
+"""string. What the work is for."""
 TENANT: Final = "spancost.tenant"
+"""string. Whom it is for."""
 TEAM: Final = "spancost.team"
+"""string. Who answers for it."""
 LABEL_PREFIX: Final = "spancost.label."
+"""string. A free label, its name behind the prefix."""
 
 # --- the exporter plugin -------------------------------------------------------------------------
 

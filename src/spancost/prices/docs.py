@@ -100,7 +100,7 @@ def _vendor_lines(book: PriceBook, vendor: str, ids: Sequence[str], sources: dic
         yield f"### {vendor}.{service}"
         yield ""
         rows = [_row(book, price_id, default, sources) for price_id in ids if _service(price_id) == service]
-        yield from _table(("Price", "USD", "per", "Regions", "Since", "Checked", "Confidence", "Source"), rows)
+        yield from table(("Price", "USD", "per", "Regions", "Since", "Checked", "Confidence", "Source"), rows)
         yield ""
 
 
@@ -122,7 +122,8 @@ def _row(book: PriceBook, price_id: str, default: str, sources: dict[str, int]) 
 
 def _reference(source: str, sources: dict[str, int]) -> str:
     number = sources.setdefault(source, len(sources) + 1)
-    return f"[{number}](#source-{number})"
+    # No Markdown link: the anchors are plain HTML, which a Markdown tool does not look at.
+    return f'<a href="#source-{number}">{number}</a>'
 
 
 def _shown(records: Sequence[PriceRecord], default: str) -> PriceRecord:
@@ -150,7 +151,7 @@ def _http_lines(rules: Sequence[Mapping[str, Any]], sources: dict[str, int]) -> 
         )
         for rule, source in zip(rules, _http_sources(), strict=True)
     ]
-    yield from _table(("Provider", "Operation", "Call", "USD", "per", "Checked", "Confidence", "Source"), rows)
+    yield from table(("Provider", "Operation", "Call", "USD", "per", "Checked", "Confidence", "Source"), rows)
     yield ""
 
 
@@ -177,7 +178,8 @@ def _source_lines(sources: Mapping[str, int]) -> Iterator[str]:
     yield ""
 
 
-def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Yield the lines of a Markdown table."""
     yield f"| {' | '.join(titles)} |"
     yield f"|{'---|' * len(titles)}"
     for row in rows:

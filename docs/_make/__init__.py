@@ -1,0 +1,1 @@
+"""Makes the pages under `docs/reference/` that follow from the code."""

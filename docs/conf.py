@@ -1,0 +1,34 @@
+"""How the docs site is built: Sphinx with MyST and the theme Furo, without a request to any other host.
+
+`make docs` builds it into `.build/site`. Sphinx, and not mkdocs-material: that one ends in May 2027, and its successor
+has no stable release yet.
+"""
+
+from __future__ import annotations
+
+project = "spancost"
+author = "the authors of spancost"
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_make"]
+suppress_warnings = ["misc.highlighting_failure"]
+
+myst_heading_anchors = 3
+myst_links_external_new_tab = False
+
+# Docstrings are Google style, and write code in single backticks.
+default_role = "code"
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_class_signature = "separated"
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+
+html_theme = "furo"
+html_title = "spancost"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_copy_source = False
+html_show_copyright = False
+html_theme_options = {"navigation_with_keys": True}
+pygments_style = "friendly"
+pygments_dark_style = "native"
