@@ -11,7 +11,8 @@ behind it say what happens:
     console background     they go on in the background until the end
     console stops=5000     what listens there in the background is stopped before
     console port=5000      this number stands for a free port wherever the page has it; in the background, it is waited for
-    console shape          only the form of the output is compared: numbers and the width of columns may differ
+    console shape          only the form of the output is compared: numbers, the width of columns and the order of lines
+                           may differ
     ... not-run=account    not run, for one of the reasons of `REASONS`
 
 `python -m tests.blocks PAGE...` runs pages and writes what their commands really put out into them.
@@ -130,8 +131,9 @@ def is_left_out(block: Block) -> bool:
 
 
 def shape(text: str) -> str:
-    """Return a text without its numbers and without the width of its columns."""
-    return _FILLING.sub(" ", _NUMBER.sub("0", text)).strip()
+    """Return a text without its numbers and the width of its columns."""
+    lines = (_FILLING.sub(" ", _NUMBER.sub("0", line)).strip() for line in text.splitlines())
+    return "\n".join(filter(None, lines))
 
 
 def fits(shown: str, actual: str) -> bool:
@@ -250,6 +252,8 @@ class Reader:
     def _console(self, block: Block, *, compare: bool) -> None:
         if "stops" in block.options:
             self._background.pop(block.options["stops"]).stop()
+        if "port" in block.options:
+            self._ports[block.options["port"]].release()
         text = ""
         for command, shown in commands(block):
             text += f"$ {command}\n"
@@ -273,7 +277,6 @@ class Reader:
     def _start(self, command: str, block: Block) -> None:
         shown = block.options["port"]
         port = self._ports[shown]
-        port.release()
         server = ServerProcess(
             command,
             ["bash", "-c", f"exec {self._here(command)}"],
@@ -293,8 +296,13 @@ class Reader:
     def _compare(self, block: Block, shown: str, actual: str, *, compare: bool) -> None:
         if not compare:
             return
-        form = shape if "shape" in block.options else _trimmed
-        assert fits(form(shown), form(actual)), f"line {block.line}: not\n{shown}\nbut\n{actual}"
+        if "shape" not in block.options:
+            same = fits(_trimmed(shown), _trimmed(actual))
+        elif "..." in shown:
+            same = fits(shape(shown), shape(actual))
+        else:
+            same = sorted(shape(shown).splitlines()) == sorted(shape(actual).splitlines())
+        assert same, f"line {block.line}: not\n{shown}\nbut\n{actual}"
 
 
 def with_outputs(page: str, outputs: Sequence[tuple[Block, str]]) -> str:

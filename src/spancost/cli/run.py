@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -37,6 +38,8 @@ _SERVERS: Final = frozenset(
 )  # fmt: skip
 """Modules that serve or consume: every request or message of theirs has a name of its own."""
 _SERVER_COMMANDS: Final = frozenset({"runserver", "runserver_plus", "testserver"})
+_APPLICATION: Final = re.compile(r"[^\W\d][\w.]*:[^\W\d].*")
+"""`module:name`, and no address such as `127.0.0.1:8000`."""
 
 
 def run(
@@ -167,7 +170,7 @@ def service_name(command: Sequence[str]) -> str:
             if named:
                 return _module(named)
         if not word.startswith("-"):
-            if program.startswith(_PYTHONS) or ":" in word:
+            if program.startswith(_PYTHONS) or _APPLICATION.fullmatch(word):
                 return _module(word)
             if index == 0 or not rest[index - 1].startswith("-"):
                 break
