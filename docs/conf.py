@@ -6,6 +6,15 @@ has no stable release yet.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from pygments.lexer import RegexLexer, bygroups, using
+from pygments.lexers.shell import BashLexer
+from pygments.token import Generic
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
 project = "spancost"
 author = "the authors of spancost"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
@@ -32,3 +41,20 @@ html_show_copyright = False
 html_theme_options = {"navigation_with_keys": True}
 pygments_style = "friendly"
 pygments_dark_style = "native"
+
+
+class Session(RegexLexer):
+    """Commands behind `$ `, and their output as it is: the lexer of Pygments takes `$0.12` for a command."""
+
+    name = "console"
+    tokens = {  # noqa: RUF012
+        "root": [
+            (r"^(\$ )((?:.*\\\n)*.+\n?)", bygroups(Generic.Prompt, using(BashLexer))),
+            (r".+\n?|\n", Generic.Output),
+        ]
+    }
+
+
+def setup(app: Sphinx) -> None:
+    """Have Sphinx know the lexer."""
+    app.add_lexer("console", Session)

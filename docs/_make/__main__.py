@@ -23,7 +23,7 @@ PAGES: Final = {
     "reasons.md": reasons.page,
 }
 
-_HEAD: Final = "<!-- Made by `python -m docs._make` from the code; do not edit. -->\n\n"
+HEAD: Final = "<!-- Made by `python -m docs._make` from the code; do not edit. -->\n\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="compare only; exit with 1 if a page is out of date")
     check = parser.parse_args(arguments).check
     return max(
-        write_or_check(FOLDER / name, _HEAD + page(), check, f"docs/reference/{name} is out of date: run make docs-pages")
+        write_or_check(FOLDER / name, HEAD + page(), check, f"docs/reference/{name} is out of date: run make docs-pages")
         for name, page in PAGES.items()
     )
 

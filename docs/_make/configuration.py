@@ -44,24 +44,7 @@ says what each entry matches. [How to use them](../how-to/own-prices.md).
 {arguments}
 """
 
-_ACCEPTS: Final = {
-    "boolean": "true or false",
-    "text": "text",
-    "texts": "list of texts",
-    "positive_seconds": "duration",
-    "parse_seconds": "duration",
-    "share": "share: `1/4`, `0.25`, `25%`",
-    "cpus": "vCPUs: `0.5`, `500m`",
-    "gibibytes": "memory: `512Mi`, `2Gi`, bytes",
-    "clients": "`auto`, `internet`, `private`, `cdn`",
-    "egress_rules": "list of `{route: GLOB, service: GLOB, clients: ...}`",
-    "labels": "of `feature`, `tenant`, `team`",
-    "port": "port",
-    "count": "whole number from 1",
-    "assumptions": "of `compute`, `region`",
-}
-"""What each parser of values takes, in a few words."""
-
+_UNITS: Final = (("d", 86_400), ("h", 3_600), ("s", 1))
 _OWN: Final = {
     "prices": "List of prices. Keys: `price` (id or glob), `usd`, `unit`, `region`, `valid_from`, `valid_to`",
     "discounts": "List of percentages off list prices. Keys: `name`, `percent`, `coverage`, `component`, `provider`, "
@@ -113,9 +96,9 @@ def field_docstrings() -> dict[str, str]:
 
 
 def accepted(parser: Callable[..., Any]) -> str:
-    """Return in a few words what a parser of values takes."""
-    name = parser.__name__
-    return _ACCEPTS[name] if parser.__module__ == "spancost.config.values" else f"see {name}"
+    """Return what a parser of values takes, as its docstring says."""
+    text, _, _ = (inspect.getdoc(parser) or "").partition("\n")
+    return text.removeprefix("Read ").removesuffix(".")
 
 
 def default_of(name: str) -> str:
@@ -129,7 +112,12 @@ def default_of(name: str) -> str:
         return f"`{str(default).lower()}`"
     if isinstance(default, tuple):
         return f"`{', '.join(default)}`"
-    return f"`{default:g}s`" if name.endswith("_s") else f"`{default}`"
+    return f"`{_duration(default)}`" if name.endswith("_s") else f"`{default}`"
+
+
+def _duration(seconds: float) -> str:
+    unit, size = next((unit, size) for unit, size in _UNITS if seconds % size == 0)
+    return f"{seconds / size:g}{unit}"
 
 
 def _file_keys() -> dict[str, tuple[str, Callable[..., Any]]]:

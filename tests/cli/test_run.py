@@ -222,7 +222,7 @@ def test_a_configured_ledger_that_cannot_be_written_does_not_keep_the_applicatio
         ("./manage.py runserver", "manage"),
         ("my-server --port 80", "my-server"),
         ("gunicorn -w 2 -b 127.0.0.1:8000 shop.wsgi:app", "shop.wsgi"),
-        ("gunicorn -b 127.0.0.1:8000 'shop.wsgi:make(1)'", "shop.wsgi"),
+        ("gunicorn -b [::1]:8000 shop.wsgi:make()", "shop.wsgi"),
     ],
 )
 def test_the_service_is_named_after_the_application(command: str, name: str) -> None:
