@@ -8,8 +8,9 @@ behind it say what happens:
     yaml                   must be accepted as `spancost.yaml`
     console                lines with `$ ` run in bash, one by one; lines below a command are its output
     console exit=1         the commands end with this exit code
-    console background     they go on in the background until the end
-    console stops=5000     what listens there in the background is stopped before
+    console background     it goes on in the background until the end
+    console until=done*3   in the background it is waited for this word, so many times, instead of for a port
+    console stops=5000     what was started in the background with this port, or this word, is stopped before
     console port=5000      this number stands for a free port wherever the page has it; in the background, it is waited for
     console shape          only the form of the output is compared: numbers, the width of columns and the order of lines
                            may differ
@@ -163,7 +164,7 @@ class Reader:
     """What blocks really put out, in the form in which they show it."""
     _ports: dict[str, ReservedPort] = field(default_factory=dict[str, ReservedPort])
     _background: dict[str, ServerProcess] = field(default_factory=dict[str, ServerProcess])
-    """By the port that the page shows."""
+    """By the port that the page shows, or the word that is waited for."""
 
     def __enter__(self) -> Self:
         self.variables = environment(self.package) | {
@@ -275,8 +276,8 @@ class Reader:
             self.variables[name] = value
 
     def _start(self, command: str, block: Block) -> None:
-        shown = block.options["port"]
-        port = self._ports[shown]
+        shown = block.options.get("port", "")
+        word, _, times = block.options.get("until", "").partition("*")
         server = ServerProcess(
             command,
             ["bash", "-c", f"exec {self._here(command)}"],
@@ -285,8 +286,11 @@ class Reader:
             environment=self.variables,
             stop_signal=signal.SIGTERM,
         )
-        self._background[shown] = server
-        server.wait_listening(port.number)
+        self._background[shown or word] = server
+        if shown:
+            server.wait_listening(self._ports[shown].number)
+        else:
+            server.wait_until(lambda: server.output().count(word) >= int(times or 1), f"the word {word}")
 
     def _stop(self) -> None:
         # The last one first, as one would do it by hand: servers before what they call.
