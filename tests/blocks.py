@@ -290,7 +290,7 @@ class Reader:
         if shown:
             server.wait_listening(self._ports[shown].number)
         else:
-            server.wait_until(lambda: server.output().count(word) >= int(times or 1), f"the word {word}")
+            server.wait_until(lambda: server.output().count(word) >= int(times or 1), f"with {word}")
 
     def _stop(self) -> None:
         # The last one first, as one would do it by hand: servers before what they call.

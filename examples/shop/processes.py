@@ -112,7 +112,7 @@ class ServerProcess:
         Raises:
             StackError: It ended, or did not answer in time; the message holds the end of its log.
         """
-        self.wait_until(lambda: answers(url), f"an answer of {url}", deadline_s=deadline_s)
+        self.wait_until(lambda: answers(url), url, deadline_s=deadline_s)
 
     def wait_listening(self, port: int, *, deadline_s: float = 60.0) -> None:
         """Return as soon as a loopback port takes connections; for servers that do not speak HTTP.
@@ -125,7 +125,7 @@ class ServerProcess:
         Raises:
             StackError: It ended, or did not listen in time; the message holds the end of its log.
         """
-        self.wait_until(lambda: _listens(port), f"an answer of port {port}", deadline_s=deadline_s)
+        self.wait_until(lambda: _listens(port), f"at port {port}", deadline_s=deadline_s)
 
     def wait_until(self, is_ready: Callable[[], bool], what: str, *, deadline_s: float = 60.0) -> None:
         """Return as soon as a condition holds.
@@ -148,8 +148,8 @@ class ServerProcess:
                 code = self._process.wait(_POLL_S)
             except subprocess.TimeoutExpired:
                 continue
-            raise StackError(f"{self.name} ended with exit code {code} before {what}\n{self._log_end()}")
-        raise StackError(f"{self.name} has not given {what} within {deadline_s:g} s\n{self._log_end()}")
+            raise StackError(f"{self.name} ended with exit code {code} before it answered\n{self._log_end()}")
+        raise StackError(f"{self.name} did not answer {what} within {deadline_s:g} s\n{self._log_end()}")
 
     def ask_to_stop(self) -> None:
         """Send its stop signal and return at once, so that several servers can stop side by side.
