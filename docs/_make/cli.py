@@ -20,7 +20,7 @@ Data goes to stdout, messages to stderr. Exit codes: 0 fine; 1 something was fou
 `prices diff`, `prices coverage` and `price --fail-over`) or has no price (`explain`); 2 wrong usage, configuration or
 ledger. `spancost run` ends with the exit code of the application. `--help` after any command shows the same text.
 """
-_EXAMPLE: Final = re.compile(r"^\s*Examples?:\s*(.+)$", re.DOTALL)
+_EXAMPLE: Final = re.compile(r"^[\s\b]*Examples?:\s*(.+)$", re.DOTALL)
 
 
 def page() -> str:
@@ -69,8 +69,9 @@ def _paragraph(text: str) -> Iterator[str]:
     example = _EXAMPLE.match(text)
     if example is None:
         yield _plain(text)
-    else:
-        yield f"    {' '.join(example[1].split())}"
+        return
+    for command in re.split(r"\n\s*(?=spancost )", example[1]):
+        yield f"    {' '.join(command.split())}"
 
 
 def _plain(text: str) -> str:

@@ -11,6 +11,7 @@ from spancost._install import build_engine
 from spancost.config import Config
 from spancost.internals import gauges
 from spancost.prices.docs import table
+from spancost.sinks.ledger.query import LEDGER_KEYS
 from spancost.sinks.prometheus import prometheus_name
 from spancost.sinks.totals import MetricTotals
 
@@ -62,6 +63,11 @@ route (a raw path is never kept).
 
 {internals}
 
+## Keys of reports
+
+For `--by`, `--pivot` and `--where` of `spancost report`: {keys}, and `label.NAME` for a free label. `entrypoint` is method and route where a
+request has them, else its entrypoint. `route` and `method` are short for the two of HTTP, and a dash may stand for an underscore.
+
 ## Environment variables
 
 They win over `spancost.yaml`. Which key of the file each belongs to, and its default, is in the
@@ -94,6 +100,7 @@ def page() -> str:
         other=names.OTHER,
         no_route=names.NO_ROUTE,
         internals=_table(("OpenTelemetry", "Prometheus", "Kind", "Unit", "Labels", "Meaning"), _internals()),
+        keys=", ".join(f"`{key}`" for key in LEDGER_KEYS),
         environment=_table(("Variable", "Meaning"), _environment(said)),
     )
 
