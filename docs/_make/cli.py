@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from textwrap import dedent, indent
 from typing import Any, Final
 
 import typer.main
@@ -68,7 +69,10 @@ def _help(command: Any) -> str:
 def _paragraph(text: str) -> Iterator[str]:
     example = _EXAMPLE.match(text)
     if example is None:
-        yield _plain(text)
+        if text.lstrip(" \n").startswith("\b"):  # lines that `--help` does not wrap either
+            yield indent(dedent(text.replace("\b", "")).strip("\n"), "    ")
+        else:
+            yield _plain(text)
         return
     for command in re.split(r"\n\s*(?=spancost )", example[1]):
         yield f"    {' '.join(command.split())}"
@@ -76,7 +80,7 @@ def _paragraph(text: str) -> Iterator[str]:
 
 def _plain(text: str) -> str:
     # Words such as <FILE> or stars would be markup.
-    return " ".join(text.replace("\b", "").split()).replace("<", "\\<").replace("*", "\\*")
+    return " ".join(text.split()).replace("<", "\\<").replace("*", "\\*")
 
 
 def _argument(argument: Any) -> str:

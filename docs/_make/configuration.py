@@ -52,6 +52,7 @@ _OWN: Final = {
     "models": "List of LLM models: `model` (glob) and `provider`, with `same_as`, `usd_per_million` or `usd_per_hour`",
     "http_rules": "List of prices of HTTP APIs: `host`, `path`, `method`, `provider`, `operation`, `usd`, `unit`, "
     "`quantity`",
+    "custom": "List of rates for units of your own: `name` (glob), `unit`, `usd`, `valid_from`, `valid_to`",
     "currency": "A second figure for people: `code`, `per_usd`, `date`",
 }
 
