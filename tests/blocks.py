@@ -11,7 +11,7 @@ behind it say what happens:
     console background     it goes on in the background until the end
     console until=done*3   in the background it is waited for this word, so many times, instead of for a port
     console stops=5000     what was started in the background with this port, or this word, is stopped before
-    console port=5000      this number stands for a free port wherever the page has it; in the background, it is waited for
+    console port=5000      this number stands for a free port wherever the page has it; a background block waits for it
     console shape          only the form of the output is compared: numbers, the width of columns and the order of lines
                            may differ
     ... not-run=account    not run, for one of the reasons of `REASONS`
@@ -47,7 +47,9 @@ REASONS: Final = {
 }
 """Why a block may be left out."""
 
-_FENCE: Final = re.compile(r"^(?P<indent> *)```(?P<info>[^`\n]*)\n(?P<text>.*?)^(?P=indent)```$", re.DOTALL | re.MULTILINE)
+_FENCE: Final = re.compile(
+    r"^(?P<indent> *)```(?P<info>[^`\n]*)\n(?P<text>.*?)^(?P=indent)```$", re.DOTALL | re.MULTILINE
+)
 _FOREIGN: Final = ("OTEL_", "SPANCOST_", "PROMETHEUS_", "FLASK_", "DJANGO_", "AWS_", "OPENAI_", "ANTHROPIC_", "PYTHON")
 _NUMBER: Final = re.compile(r"\d+(?:[.,:]\d+)*")
 _FILLING: Final = re.compile(r"[\s─━-]+")
@@ -75,7 +77,7 @@ def read_blocks(page: str) -> list[Block]:
         language, *words = match["info"].split() or [""]
         if language.startswith("{"):
             continue
-        options = dict(word.partition("=")[::2] for word in words)
+        options = {name: value for name, _, value in (word.partition("=") for word in words)}
         line = page.count("\n", 0, match.start()) + 1
         found.append(Block(language, options, match["text"], line, match.start("text")))
     return found

@@ -31,10 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m docs._make", description="Make the pages of docs/reference.")
     parser.add_argument("--check", action="store_true", help="compare only; exit with 1 if a page is out of date")
     check = parser.parse_args(arguments).check
-    return max(
-        write_or_check(FOLDER / name, HEAD + page(), check, f"docs/reference/{name} is out of date: run make docs-pages")
-        for name, page in PAGES.items()
-    )
+    stale = "docs/reference/{} is out of date: run make docs-pages"
+    return max(write_or_check(FOLDER / name, HEAD + page(), check, stale.format(name)) for name, page in PAGES.items())
 
 
 if __name__ == "__main__":

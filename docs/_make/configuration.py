@@ -62,7 +62,13 @@ def page() -> str:
     said = field_docstrings()
     variables = {field: name for name, (field, _) in _environment().items()}
     keys = [
-        (f"`{key}`", accepted(parser), default_of(field), f"`{variables[field]}`" if field in variables else "", said[field])
+        (
+            f"`{key}`",
+            accepted(parser),
+            default_of(field),
+            f"`{variables[field]}`" if field in variables else "",
+            said[field],
+        )
         for key, (field, parser) in _file_keys().items()
     ]
     in_file = {field for field, _ in _file_keys().values()}
@@ -73,7 +79,9 @@ def page() -> str:
     ]
     known = in_file | set(variables) | {"own", "place"}
     arguments = [
-        (f"`{field.name}`", default_of(field.name), said[field.name]) for field in fields(Config) if field.name not in known
+        (f"`{field.name}`", default_of(field.name), said[field.name])
+        for field in fields(Config)
+        if field.name not in known
     ]
     return _TEXT.format(
         keys=_table(("Key", "Takes", "Default", "Variable", "Meaning"), keys),

@@ -1,9 +1,10 @@
-"""The page of every attribute, metric, label and environment variable, from `spancost.names` and the metric families."""
+"""The page of every attribute, metric, label, key and environment variable, from the code that has them."""
 
 from __future__ import annotations
 
 import ast
 import inspect
+from itertools import pairwise
 from typing import Any, Final
 
 from spancost import names
@@ -46,8 +47,8 @@ Every cost belongs to one of these: values of the label `component` and of the k
 
 ## Metrics
 
-Each is there twice: through an OpenTelemetry MeterProvider under its OpenTelemetry name, and through `prometheus_client`
-under its Prometheus name. Amounts are USD. All counters only ever grow.
+Each is there twice: through an OpenTelemetry MeterProvider under its OpenTelemetry name, and through
+`prometheus_client` under its Prometheus name. Amounts are USD. All counters only ever grow.
 
 {metrics}
 
@@ -65,8 +66,9 @@ route (a raw path is never kept).
 
 ## Keys of reports
 
-For `--by`, `--pivot` and `--where` of `spancost report`: {keys}, and `label.NAME` for a free label. `entrypoint` is method and route where a
-request has them, else its entrypoint. `route` and `method` are short for the two of HTTP, and a dash may stand for an underscore.
+For `--by`, `--pivot` and `--where` of `spancost report`: {keys}, and
+`label.NAME` for a free label. `entrypoint` is method and route where a request has them, else its entrypoint. `route`
+and `method` are short for the two of HTTP, and a dash may stand for an underscore.
 
 ## Environment variables
 
@@ -109,7 +111,7 @@ def docstrings() -> dict[str, str]:
     """Return the docstring below each constant of `spancost.names`, as one line, without the full stop."""
     found: dict[str, str] = {}
     body = ast.parse(inspect.getsource(names)).body
-    for statement, after in zip(body, body[1:], strict=False):
+    for statement, after in pairwise(body):
         if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
             found[statement.target.id] = _docstring(after)
     return found

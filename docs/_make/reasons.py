@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from spancost.cli._reasons import ADVICE
@@ -13,8 +14,8 @@ _TEXT: Final = """\
 ## Why something is unpriced
 
 A charge with the status `unpriced` carries one of these words: as `spancost.reason` on the span, as the label `reason`
-of `spancost_unpriced_total`, as the key `reason` of reports. `spancost doctor` lists those of a ledger with this advice.
-It is never counted as $0.
+of `spancost_unpriced_total`, as the key `reason` of reports. `spancost doctor` lists those of a ledger with this
+advice. It is never counted as $0.
 
 {reasons}
 
@@ -80,7 +81,8 @@ BASES: Final = {
 
 def page() -> str:
     """Return the text of the page."""
-    return _TEXT.format(
-        reasons="\n".join(table(("Reason", "What to do"), [(f"`{word}`", text) for word, text in sorted(ADVICE.items())])),
-        bases="\n".join(table(("Assumption", "Meaning"), [(f"`{word}`", text) for word, text in sorted(BASES.items())])),
-    )
+    return _TEXT.format(reasons=_table("Reason", "What to do", ADVICE), bases=_table("Assumption", "Meaning", BASES))
+
+
+def _table(word: str, meaning: str, rows: Mapping[str, str]) -> str:
+    return "\n".join(table((word, meaning), [(f"`{name}`", text) for name, text in sorted(rows.items())]))

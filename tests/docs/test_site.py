@@ -96,7 +96,11 @@ def test_links_within_the_site_lead_somewhere(site: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "problem"),
-    [("[gone](gone.md)", "gone.md"), ("# Title\n\n[gone](#gone)", "gone"), ("# Title\n\n[gone](index.md#gone)", "gone")],
+    [
+        ("[gone](gone.md)", "gone.md"),
+        ("# Title\n\n[gone](#gone)", "gone"),
+        ("# Title\n\n[gone](index.md#gone)", "gone"),
+    ],
     ids=["page", "anchor", "anchor of a page"],
 )
 def test_a_broken_link_fails_the_build(text: str, problem: str, tmp_path: Path) -> None:
