@@ -81,6 +81,7 @@ class CostSpanProcessor(SpanProcessor):
         technique = choose_technique()
         self._in_place = technique == MAPPING
         """Values are written straight into the mapping behind the attributes; else collected, then `write_public`."""
+        self._reads_baggage = bool(engine.attributing.baggage)
         if technique == END_PATCH:
             patch_end(self._ending)
 
@@ -104,7 +105,7 @@ class CostSpanProcessor(SpanProcessor):
             node = SpanNode(span)
             if ATTRIBUTION_KEY in context:
                 node.tags = cast("Attribution | None", context[ATTRIBUTION_KEY])
-            if engine.attributing.baggage:
+            if self._reads_baggage:
                 self._note_baggage(node, context)
             span._spancost_node = node  # type: ignore[attr-defined]
             if engine.tree is None:
