@@ -8,7 +8,6 @@ from __future__ import annotations
 
 # Pygments says little of its types.
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
-
 from typing import TYPE_CHECKING
 
 from pygments.lexer import RegexLexer, bygroups, using
