@@ -13,12 +13,14 @@ from typing import Any, cast
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from opentelemetry import trace
+from opentelemetry import baggage, trace
+from opentelemetry import context as otel_context
 from opentelemetry.sdk.trace import Span, TracerProvider
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags
 
 import spancost
 from spancost import RequestCost, add_usage, attribute, current_cost, names, usage
+from spancost.attribution_rules import AttributionRule
 from spancost.config import Config
 from spancost.prices.custom_rates import CustomRate
 from spancost.prices.discounts import Discount
@@ -566,3 +568,36 @@ def test_costs_so_far_of_open_requests_and_totals_of_ended_ones_are_all_that_the
             tree = world.engine.tree
             busy_s = 0.0 if tree is None else tree.busy_s
             assert so_far + world.root_totals_usd() == pytest.approx(busy_s * _USD_PER_S + used, rel=1e-9, abs=1e-12)
+
+
+# --- baggage and rules ----------------------------------------------------------------------------
+
+
+def test_usage_follows_baggage_and_the_rules_of_its_span_and_of_its_request() -> None:
+    ocr = AttributionRule(span=(("ocr.mode", "exact"),), feature="ocr")
+    route = AttributionRule(route="/carts/*", team="web")
+    with _world(attribution_baggage=(("tenant", "tenant"),), attribution_rules=(ocr, route)) as world:
+        carried = baggage.set_baggage("tenant", "acme")
+        root = world.tracer.start_span("GET", carried, SpanKind.SERVER, server())
+        inner = world.tracer.start_span(
+            "ocr", trace.set_span_in_context(root, carried), attributes={"ocr.mode": "exact"}
+        )
+        with trace.use_span(inner):
+            add_usage("a", 1, "u", usd=1.0)
+            with attribute(feature="pay"):
+                add_usage("b", 1, "u", usd=1.0)
+        inner.end()
+        root.end()
+        token = otel_context.attach(carried)
+        add_usage("c", 1, "u", usd=1.0)
+        otel_context.detach(token)
+        world.publish()
+        found = {
+            key.line.operation: key.attribution for key in world.recorded.charges if key.line.component == "custom"
+        }
+        assert found == {
+            "a": Attribution("ocr", "acme", "web"),
+            "b": Attribution("pay", "acme", "web"),
+            "c": Attribution("", "acme", ""),
+        }
+        assert world.attributes("ocr")[names.FEATURE] == "ocr"  # the span says what its usage says

@@ -258,7 +258,7 @@ class CostSpanProcessor(SpanProcessor):
             total = tree.roll_up(node)
             # A span whose attributes' names are known to say nothing of it is by far the most frequent.
             if node.tags is not None or (attributes and engine.attributing.shapes.get(tuple(attributes), 1)):
-                own = engine.attributing.of_span(node, attributes, is_charged=bool(charges))
+                own = engine.attributing.of_span(node, attributes, is_charged=bool(charges or used))
             if own is None and not charges and root.span is not None:
                 root.inner_s += seconds
                 root.inner_count += node.is_timed
