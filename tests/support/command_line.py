@@ -58,7 +58,7 @@ def examples_of(command: str, text: str) -> list[Example]:
             found.append(Example(command, words.removeprefix(_EXAMPLE).strip()))
         elif words == _EXAMPLES:
             is_below = True
-        elif is_below and words.startswith("spancost "):
+        elif is_below and line.startswith(" ") and words.startswith("spancost "):
             found.append(Example(command, words))
         elif words and words != "\b":
             is_below = False
@@ -87,10 +87,15 @@ def _chat(requests: int, tokens: int) -> str:
 
 
 def fill(folder: Path, ledger: Path) -> None:
-    """Write the files that examples name: a ledger, traces, own prices."""
+    """Write the files that examples name: a ledger, traces, own prices, attribution rules."""
     shutil.copy(ledger, folder / "spancost.sqlite")
     for name, requests, tokens in (("traces", 12, 1000), ("main", 10, 1000), ("branch", 12, 1200)):
         (folder / f"{name}.jsonl").write_text(_chat(requests, tokens), encoding="utf-8")
+    (folder / "spancost.yaml").write_text(
+        'attribution:\n  rules:\n    - {route: "/*", feature: shop}\n'
+        'custom:\n  - {name: "pdf.*", unit: page, usd: 0.002}\n',
+        encoding="utf-8",
+    )
     (folder / "prices.yaml").write_text(
         "prices:\n  - {price: aws.dynamodb.on_demand.write, usd: 0.0000005, unit: WRU}\n", encoding="utf-8"
     )

@@ -140,7 +140,9 @@ def diff(
         int, typer.Option("--limit", metavar="ROWS", min=1, help="Rows of the table; the rest is one row.")
     ] = _DEFAULT_LIMIT,
 ) -> None:
-    """Compare two periods, two ledgers or two files of traces: what got dearer, and why.
+    """Say what got dearer from A to B, and why.
+
+    A and B are two periods, two ledgers or two files of traces.
 
     Per key and price line (component, provider, operation, model, unit), with N requests, quantity Q, cost C, growth
     g = N1/N0 and the rate before p = C0/Q0, the change C1 - C0 is exactly the sum of

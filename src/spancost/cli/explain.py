@@ -338,7 +338,7 @@ def custom(
     at: AtOption = None,
     output: FormatOption = TreeFormat.TABLE,
 ) -> None:
-    """Price usage in a unit of your own, by the custom: rates of spancost.yaml.
+    """Price usage in a unit of your own, by your custom rates.
 
     Example: spancost explain custom pdf.render --quantity 3 --unit page
     """

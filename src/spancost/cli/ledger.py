@@ -22,7 +22,7 @@ from spancost.sinks.ledger.vacuum import vacuum as vacuum_file
 _UNITS: Final = ("B", "KB", "MB", "GB", "TB")
 
 ledger = typer.Typer(
-    help="Look into the ledger file, tidy it up, and hand its rows on.",
+    help="Look into the ledger, tidy it up, hand its rows on.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
