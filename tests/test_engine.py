@@ -7,6 +7,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from spancost import attribute, names
 from spancost.testing import RecordingSink, World, priced_provider
+from spancost.trace_choice import SAMPLED, lot_of
 from spancost.window import INNER, Batch, EntryLabels
 from tests.spans import PUT_USD, REGION, counted_usd, put_item, server, start
 
@@ -143,7 +144,7 @@ def test_readers_between_two_flushes_lose_no_money_for_other_sinks() -> None:
         assert world.recorded.usd() == pytest.approx(301 * PUT_USD, rel=1e-9)
 
 
-def test_costliest_traces_are_kept_whole_and_the_others_are_not() -> None:
+def test_costliest_traces_and_a_sample_are_kept_whole_and_the_others_are_not() -> None:
     with priced_provider(region=REGION, compute="36usd/h") as world:
         world.engine.keep_traces = True
         for number in range(30):
@@ -153,7 +154,9 @@ def test_costliest_traces_are_kept_whole_and_the_others_are_not() -> None:
             request.end()
         world.publish()
         traces = [trace for batch in world.recorded.batches for trace in batch.traces]
-        assert {trace.nodes[-1].name for trace in traces} == {f"r{number}" for number in range(10, 30)}
+        costliest = {f"r{number}" for number in range(10, 30)}
+        drawn = sorted(range(1, 31), key=lot_of)[:SAMPLED]  # ids of traces count up from 1
+        assert {trace.nodes[-1].name for trace in traces} == costliest | {f"r{number - 1}" for number in drawn}
         for trace in traces:
             charged = sum(charge.usd for node in trace.nodes for charge in node.charges)
             assert charged == pytest.approx(trace.total_usd, rel=1e-9)
