@@ -6,7 +6,7 @@ import ast
 import inspect
 from collections.abc import Callable
 from dataclasses import MISSING, fields
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from spancost import config
 from spancost.config import Config
@@ -120,7 +120,7 @@ def default_of(name: str) -> str:
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"
     if isinstance(default, tuple):
-        return f"`{', '.join(default)}`"
+        return f"`{', '.join(map(str, cast('tuple[object, ...]', default)))}`"
     return f"`{_duration(default)}`" if name.endswith("_s") else f"`{default}`"
 
 
