@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -20,6 +20,7 @@ from spancost._guard import ErrorLog
 from spancost._install import build_engine
 from spancost.config import Config
 from spancost.engine import CostEngine
+from spancost.meters import UsageMeter
 from spancost.sinks.totals import MetricTotals
 from spancost.testing import RecordingSink, SequentialIdGenerator, SteppingClock
 from spancost.window import ChargeKey, RequestKey, RequestSum
@@ -70,10 +71,13 @@ class ExportingWorld:
 
 
 @contextmanager
-def exporting_world(*, reraise: bool = True, **settings: Any) -> Generator[ExportingWorld]:
+def exporting_world(
+    *, reraise: bool = True, usage_meters: Sequence[UsageMeter] | None = None, **settings: Any
+) -> Generator[ExportingWorld]:
     """Make a provider with the exporter alone, a stepping clock and a recording sink."""
     clock = SteppingClock()
-    engine = build_engine(replace(Config(region=REGION, lease="off", first_value_hold_s=0.0, detect=False), **settings))
+    config = replace(Config(region=REGION, lease="off", first_value_hold_s=0.0, detect=False), **settings)
+    engine = build_engine(config, usage_meters=usage_meters)
     engine.monotonic = clock
     engine.errors = ErrorLog(reraise=reraise)
     engine.background = False

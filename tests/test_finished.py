@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any, cast
 
 import pytest
@@ -14,12 +15,16 @@ from opentelemetry.trace import SpanKind
 
 import spancost.finished as finished
 from spancost import names
-from spancost.charge import Charge
+from spancost.attribution_rules import AttributionRule
+from spancost.charge import Charge, SpanView
 from spancost.config import Config
+from spancost.meters import CustomUsage
 from spancost.offline.otlp import OtlpReader
 from spancost.offline.pricing import Pricing
 from spancost.offline.rollup import Rollup, roll_up
 from spancost.prices.book import PriceBook
+from spancost.prices.custom_rates import CustomRate
+from spancost.prices.own import OwnPrices
 from spancost.testing import World, priced_provider
 from spancost.window import ENTRY, INNER, LATE_INNER, Attribution, EntryLabels, KeptTrace
 from tests.exporting import ExportingWorld, Sums, context_of, exporting_world, finished_spans, sums_by
@@ -315,6 +320,36 @@ def test_a_process_that_calls_itself_has_two_requests_in_one_trace() -> None:
             "/inner": pytest.approx(EGRESS_USD_PER_GB + PUT_USD),
             "/carts/{id}": pytest.approx(EGRESS_USD_PER_GB + SMS_USD),
         }
+
+
+class Pages:
+    """Charges what the attribute `ocr.pages` says."""
+
+    keys = frozenset({"ocr.pages"})
+
+    def measure(self, view: SpanView) -> list[CustomUsage]:
+        return [CustomUsage("ocr", view.attributes["ocr.pages"], "page")]
+
+
+def test_rules_and_meters_of_third_parties_hold_as_they_do_for_live_spans() -> None:
+    rules = (
+        AttributionRule(route="/carts/*", feature="carts"),
+        AttributionRule(span=(("app.customer", "*"),), tenant="{app.customer}"),
+    )
+    own = OwnPrices(custom=(CustomRate("ocr", "page", Decimal("0.002"), place="spancost.yaml"),))
+    scan = Span(9, 1, "scan", "INTERNAL", {"ocr.pages": 4, "app.customer": "acme"}, parent_is_remote=False)
+    with exporting_world(attribution_rules=rules, own=own, usage_meters=[Pages()]) as world:
+        _export(world, _PUT, scan, _ROOT._replace(attributes=server(response_bytes=0)))
+        world.publish(final=True)
+        found = {
+            (key.line.component, key.attribution): sums.usd for key, sums in world.recorded.charges.items() if sums.usd
+        }
+        assert found == {
+            (names.AWS, Attribution(feature="carts")): pytest.approx(PUT_USD),
+            (names.CUSTOM, Attribution(feature="carts", tenant="acme")): pytest.approx(4 * 0.002),
+        }
+        ((key, record),) = world.requests().items()
+        assert (key.attribution, record.total_usd) == (Attribution("carts"), pytest.approx(PUT_USD + 0.008))
 
 
 def test_each_message_is_a_request_of_its_own_below_what_has_received_it() -> None:

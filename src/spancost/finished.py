@@ -241,13 +241,13 @@ class FinishedSpans:
         engine = self._engine
         meters = engine.meters
         if meters is not self._meters:
-            self._meters = meters
             egress = None if meters.egress is None else meters.egress.behind_proxy()
             rules = engine.attributing.rules or AttributionRules(())
             bound = rules.bound(engine.resource) if rules.rules else None
-            self._process = Process(0, Origin(), meters._replace(egress=egress), bound)
             self._empty = Measured(rules, meters.plugins, engine.errors, entrypoint=engine.config.entrypoint)
+            self._process = Process(0, Origin(), meters._replace(egress=egress), bound)
             self._empty.processes.append(self._process)
+            self._meters = meters
         return self._process
 
     def _sort_in_one(self, span: FinishedSpan, process: Process) -> None:

@@ -15,7 +15,7 @@ from spancost.charge import CONSUMER, NO_FACTS, PRODUCER, SERVER, Charge, SpanVi
 from spancost.config import Config
 from spancost.detect import Surroundings
 from spancost.detect.metadata import Services
-from spancost.entry_labels import NAMING_ATTRIBUTES, PROCESS, RECEIVE, final_labels, message_step
+from spancost.entry_labels import NAMING_ATTRIBUTES, PROCESS, RECEIVE, final_labels, message_step, takes_process_name
 from spancost.meters import UsageMeter
 from spancost.meters.choice import component_of, lacks_usage, meter_error, without_usage
 from spancost.meters.custom import CustomMeter
@@ -191,7 +191,8 @@ class Measured:
         return span
 
     def _entry(self, name: str, kind: int, attributes: Mapping[str, Any]) -> int:
-        if kind in ENTRY_KINDS or not NAMING_ATTRIBUTES.isdisjoint(attributes):
+        is_named = kind in ENTRY_KINDS or takes_process_name(kind, self._entrypoint)
+        if is_named or not NAMING_ATTRIBUTES.isdisjoint(attributes):
             return self.entries.of_labels(final_labels(name, kind, attributes, self._entrypoint))
         return self.entries.of_name(name)
 
