@@ -199,6 +199,8 @@ def version_of(connection: sqlite3.Connection, path: str) -> int:
 
         LedgerError: The file belongs to something else, or to a newer spancost.
     """
+    # Tables first: another process that creates the file meanwhile makes them and its mark in one transaction.
+    tables = int(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     application_id = int(connection.execute("PRAGMA application_id").fetchone()[0])
     if application_id == APPLICATION_ID and version > SCHEMA_VERSION:
@@ -208,7 +210,6 @@ def version_of(connection: sqlite3.Connection, path: str) -> int:
         )
     if application_id == APPLICATION_ID:
         return version
-    tables = int(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
     if tables or version or application_id:
         raise LedgerError(f"ledger {path}: is an SQLite file, but not a ledger of spancost: name another file")
     return 0
