@@ -51,7 +51,8 @@ _FENCE: Final = re.compile(
     r"^(?P<indent> *)```(?P<info>[^`\n]*)\n(?P<text>.*?)^(?P=indent)```$", re.DOTALL | re.MULTILINE
 )
 _FOREIGN: Final = ("OTEL_", "SPANCOST_", "PROMETHEUS_", "FLASK_", "DJANGO_", "AWS_", "OPENAI_", "ANTHROPIC_", "PYTHON")
-_NUMBER: Final = re.compile(r"\d+(?:[.,:]\d+)*")
+_NUMBER: Final = re.compile(r"\b[0-9a-f]{32}\b|\d+(?:[.,:]\d+)*")
+"""Also a trace id."""
 _FILLING: Final = re.compile(r"[\s─━-]+")
 _COMMAND_S: Final = 60.0
 
@@ -198,8 +199,9 @@ class Reader:
         """
         blocks = read_blocks(page)
         for block in blocks:
-            if "port" in block.options and not is_left_out(block):
-                self._ports.setdefault(block.options["port"], ReservedPort())
+            shown = block.options.get("port")
+            if shown and shown not in self._ports and not is_left_out(block):
+                self._ports[shown] = ReservedPort()
         for block, after in zip(blocks, [*blocks[1:], None], strict=True):
             if is_left_out(block):
                 continue

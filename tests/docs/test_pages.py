@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from _pytest.mark import ParameterSet
 
 import spancost
 from docs._make import __main__ as maker
@@ -29,8 +30,12 @@ _RUN: Final = [
 _LANGUAGES: Final = frozenset({"python", "console", "yaml", "text"})
 
 
-@pytest.mark.e2e
-@pytest.mark.parametrize("name", _RUN)
+def _marked(name: str) -> ParameterSet:
+    serves = any("background" in block.options for block in read_blocks(_PAGES[name]))
+    return pytest.param(name, marks=[pytest.mark.e2e] if serves else [])
+
+
+@pytest.mark.parametrize("name", map(_marked, _RUN))
 def test_blocks_of_the_page_do_what_it_shows(name: str, tmp_path: Path) -> None:
     with Reader(tmp_path, ROOT / "src") as reader:
         reader.read(_PAGES[name])
