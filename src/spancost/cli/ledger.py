@@ -152,7 +152,7 @@ def _covers(found: LedgerInfo) -> str:
     if found.first_minute is None or found.end_minute is None:
         return "nothing yet"
     days = found.end_minute - found.first_minute
-    length = f"{days / DAY:,.1f} days" if days >= DAY else f"{number(days)} minutes"
+    length = f"{days / DAY:,.1f} days" if days >= DAY else f"{number(days)} {'minute' if days == 1 else 'minutes'}"
     return f"{clock(found.first_minute)} to {clock(found.end_minute)} ({length})"
 
 
