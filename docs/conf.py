@@ -8,6 +8,7 @@ from __future__ import annotations
 
 # Pygments says little of its types.
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+import re
 from typing import TYPE_CHECKING
 
 from pygments.lexer import RegexLexer, bygroups, using
@@ -56,6 +57,12 @@ class Session(RegexLexer):
     }
 
 
+def name_files(_app: Sphinx, _page: str, source: list[str]) -> None:
+    """Put the name of its file above a block that is one (```python file=shop.py)."""
+    source[0] = re.sub(r"^```\w+ file=(\S+).*$", r"**\1**\n\n\g<0>", source[0], flags=re.MULTILINE)
+
+
 def setup(app: Sphinx) -> None:
-    """Have Sphinx know the lexer."""
+    """Have Sphinx know the lexer and the names of files."""
     app.add_lexer("console", Session)
+    app.connect("source-read", name_files)

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from spancost.cli._format import usd
+from spancost.cli.report.unpriced import not_priced
 from spancost.sinks.ledger.reader import LedgerReader
+from spancost.sinks.ledger.rows import UnpricedRow
 from spancost.sinks.ledger.writer import Ledger
 from spancost.window import EntryLabels, Origin
 from tests.cli.conftest import EGRESS, EGRESS_USD, Cli
@@ -306,3 +308,13 @@ def test_the_reader_and_the_report_agree(cli: Cli, ledger_file: Path) -> None:
     answer = as_json(cli, ledger_file)
     assert totals.usd + totals.idle_usd == pytest.approx(answer["total_usd"], rel=1e-12)
     assert totals.requests == answer["requests"] == 501
+
+
+def test_compute_that_nobody_sees_is_told_by_requests_without_advice() -> None:
+    seen = UnpricedRow("compute", "", "instance", "", "s", "compute_rate_unknown", 3, 1.5)
+    unseen = UnpricedRow("compute", "", "", "", "s", "exporter", 2, 0.0)
+    assert not_priced([unseen]) == "compute of 2 requests not priced: exporter"
+    assert not_priced([seen, unseen]) == (
+        "compute of 1.5 s not priced: compute_rate_unknown (set SPANCOST_COMPUTE); "
+        "compute of 2 requests not priced: exporter"
+    )

@@ -18,6 +18,7 @@ from rich.text import Text
 from spancost import names
 from spancost.cli import EXIT_FINDINGS
 from spancost.cli._books import at_ns, day_of, own_prices_of
+from spancost.cli._completion import complete_trace_keys
 from spancost.cli._format import UNKNOWN, Column, console, fits, number, print_json, print_table, share, show, usd
 from spancost.cli._ledger import Format, fail
 from spancost.cli._reasons import advice_for
@@ -75,7 +76,12 @@ def price(
     ],
     by: Annotated[
         str | None,
-        typer.Option("--by", metavar="KEYS", help="Comma-separated: service, route, model, tenant, day, ..."),
+        typer.Option(
+            "--by",
+            metavar="KEYS",
+            help="Comma-separated: service, route, model, tenant, day, ...",
+            autocompletion=complete_trace_keys,
+        ),
     ] = None,
     output: Annotated[Format, typer.Option("--format", metavar="FORMAT", help="table, json or csv.")] = Format.TABLE,
     at: Annotated[

@@ -12,6 +12,7 @@ from typing import Annotated, Final
 import typer
 
 from spancost._files import new_file_mode, replace_file
+from spancost.cli._completion import complete_keys
 from spancost.cli._format import print_json
 from spancost.cli._ledger import LedgerOption, SinceOption, fail, open_ledger
 from spancost.cli.report.asking import Answer, ask, keys_or_default
@@ -43,10 +44,18 @@ _PIVOT_FORMATS: Final = "table, json, csv or markdown"
 def report(
     by: Annotated[
         str | None,
-        typer.Option("--by", metavar="KEYS", help="Comma-separated keys, for example service,http_route or tenant."),
+        typer.Option(
+            "--by",
+            metavar="KEYS",
+            help="Comma-separated keys, for example service,http_route or tenant.",
+            autocompletion=complete_keys,
+        ),
     ] = None,
     pivot: Annotated[
-        str | None, typer.Option("--pivot", metavar="KEY", help="The values of this key become columns.")
+        str | None,
+        typer.Option(
+            "--pivot", metavar="KEY", help="The values of this key become columns.", autocompletion=complete_keys
+        ),
     ] = None,
     where: Annotated[
         list[str] | None,

@@ -28,11 +28,19 @@ def not_priced(rows: Sequence[UnpricedRow]) -> str:
         total = sum(counts.values())
         reasons = ", ".join(f"{reason} {n:,}{_named(subjects[reason])}" for reason, n in counts.most_common())
         parts.append(f"{total:,} {'span' if total == 1 else 'spans'} not priced: {reasons}")
-    if compute:
-        seconds = sum(row.quantity for row in compute)
-        reasons = ", ".join(sorted({row.reason or "unknown" for row in compute}))
-        parts.append(f"compute of {number(seconds)} s not priced: {reasons} (set {names.ENV_COMPUTE})")
+    timed = [row for row in compute if row.quantity]
+    if timed:
+        seconds = sum(row.quantity for row in timed)
+        parts.append(f"compute of {number(seconds)} s not priced: {_reasons(timed)} (set {names.ENV_COMPUTE})")
+    unseen = [row for row in compute if not row.quantity]  # an exporter does not see the machine: nothing to set
+    if unseen:
+        count = sum(row.charge_count for row in unseen)
+        parts.append(f"compute of {count:,} {'request' if count == 1 else 'requests'} not priced: {_reasons(unseen)}")
     return "; ".join(parts) if parts else "everything is priced"
+
+
+def _reasons(rows: Sequence[UnpricedRow]) -> str:
+    return ", ".join(sorted({row.reason or "unknown" for row in rows}))
 
 
 def subject(row: UnpricedRow) -> str:
