@@ -33,7 +33,7 @@ def test_page_names_the_source_of_every_http_rule() -> None:
     lines = _page().partition("## HTTP APIs")[2].partition("## Sources")[0].splitlines()
     rows = [line for line in lines if line.startswith("| ") and "| Operation |" not in line]
     assert len(rows) == len(shipped_data()["http"])
-    assert all("](#source-" in row for row in rows)
+    assert all('href="#source-' in row for row in rows)
 
 
 def test_page_is_the_same_every_time() -> None:
