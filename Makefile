@@ -31,7 +31,7 @@ demo: $(STAMP)
 
 test: $(STAMP) lint types
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "not e2e"
-	$(BIN)/python -m pytest -m e2e
+	$(BIN)/python -m pytest -n 3 --dist loadfile -m e2e
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
