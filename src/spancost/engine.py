@@ -599,10 +599,11 @@ class CostEngine:
     def _settle_holder(self, holder: SpanNode, minute: int) -> None:
         """Charge what an LLM span that does not end holds of inner ones."""
         root = holder.root
+        attributes = {} if holder.span is None else dict(mapping_of(holder.span))
         holder.span = None  # its call is charged here; should it end one day, it is not charged again
         charges = measure_held(self.meters, self.errors, holder, self.holders)
         if isinstance(root, LocalRoot) and charges:
-            own = self.attributing.of_span(holder, {}, is_charged=True)
+            own = self.attributing.of_span(holder, attributes, is_charged=True)
             if root.span is None:
                 self.note(Late(root, 0.0, 0, charges, own, minute, LATE_INNER))
             else:

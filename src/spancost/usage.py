@@ -97,7 +97,9 @@ def _attribution(engine: CostEngine, span: Any, node: SpanNode | None, context: 
         attributes = dict(mapping_of(span))  # copied at once: another thread may set more meanwhile
         if names_label(attributes):
             said = filled(from_attributes(attributes), said)
-        own = filled(said, attributing.of_span(node, attributes, is_charged=True) or NOBODY)
+        # Of the local root's own span, baggage and rules speak with the root: there `attribute()` goes before them.
+        of_span = None if node.is_entry else attributing.of_span(node, attributes, is_charged=True)
+        own = filled(said, of_span or NOBODY)
     return None if own == NOBODY else own
 
 

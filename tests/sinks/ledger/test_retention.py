@@ -9,18 +9,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from spancost.charge import price_line
 from spancost.sinks.ledger.query import Condition, Selection
 from spancost.sinks.ledger.reader import LedgerReader
 from spancost.sinks.ledger.retention import Retention
-from spancost.sinks.ledger.schema import DAY, HOUR, money_tables
+from spancost.sinks.ledger.schema import BY_ENTRY, DAY, DETAIL, HOUR, money_tables
 from spancost.sinks.ledger.writer import Ledger
-from spancost.window import INNER, Attribution, Batch, EntryLabels, Origin
+from spancost.window import IDLE, INNER, Attribution, Batch, ChargeKey, ChargeSum, EntryLabels, Origin
 from tests.sinks.ledger_batches import (
     CART,
     CHAT,
     HOME,
     MACHINE,
     MACHINE_USD,
+    NO_USAGE,
     PUT,
     PUT_USD,
     TOKEN_USD,
@@ -220,7 +222,8 @@ def test_a_crash_in_the_middle_of_moving_leaves_everything_as_it_was(
         assert reader.totals().requests == 0
 
 
-def test_texts_that_nothing_refers_to_go_with_their_days(tmp_path: Path) -> None:
+def test_texts_that_nothing_refers_to_go_with_their_days(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spancost.sinks.ledger.retention._FEW_TEXTS", 0)
     path = tmp_path / "ledger.sqlite"
     clock = [_FIRST * 60.0]
     ledger = Ledger(path, Origin("shop"), retention=Retention(days_for=5 * DAY), now=lambda: clock[0])
@@ -254,3 +257,74 @@ def test_a_condition_on_an_owner_is_answered_from_rows_that_have_it(tmp_path: Pa
         labelled = Selection(where=(Condition("label.cost_center", "47*"),))
         assert [row.usd for row in reader.rows(["entrypoint"], labelled)] == [pytest.approx(7 * PUT_USD)]
         assert reader.totals(labelled).requests == 7
+
+
+def test_texts_of_rows_that_found_no_room_in_the_small_cuts_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spancost.sinks.ledger.retention._FEW_TEXTS", 0)
+    path = tmp_path / "ledger.sqlite"
+    clock = [_FIRST * 60.0]
+    ledger = Ledger(
+        path, Origin("shop"), retention=Retention(days_for=400 * DAY), max_rows_per_day=4, now=lambda: clock[0]
+    )
+    tenants = [Attribution("", f"tenant-{number}") for number in range(11)]
+    ledger.write(batch_of(*(charged(charge(PUT, 1, PUT_USD), attribution=whose, minute=_FIRST) for whose in tenants)))
+    clock[0] += 86_400
+    new = Attribution("", "new")
+    ledger.write(batch_of(charged(charge(PUT, 2, PUT_USD), attribution=new, minute=int(clock[0] // 60))))
+    with LedgerReader(path) as reader:
+        found = {row.key[0]: row.quantity for row in reader.rows(["tenant", "operation"])}
+    assert sum(found.values()) == 13
+    assert found["new"] == 2
+
+
+def test_hours_without_attribution_are_kept_as_long_as_those_with_it() -> None:
+    retention = Retention(hours_for=90 * DAY)
+    assert retention.limit_of(BY_ENTRY, HOUR) == retention.limit_of(DETAIL, HOUR) == 90 * DAY
+
+
+def test_a_day_kept_whole_is_that_day_in_every_zone_and_cut(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    ledger = Ledger(path, Origin("shop"), now=lambda: (_FIRST + 100 * DAY) * 60.0)
+    ledger.write(batch_of(charged(charge(PUT, 1, PUT_USD), attribution=_WHOSE[1], minute=_FIRST + 15 * HOUR)))
+    with LedgerReader(path) as reader:
+        for tz in ("UTC", "America/New_York", "Asia/Kolkata", "Pacific/Kiritimati"):
+            for keys in (["day"], ["day", "tenant"], ["day", "tenant", "operation"]):
+                assert {row.key[0] for row in reader.rows(keys, Selection(tz=tz))} == {"2025-11-11"}, (tz, keys)
+
+
+def test_days_of_a_zone_of_half_hours_are_the_same_with_and_without_tenants(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    ledger = Ledger(path, Origin("shop"), now=lambda: (_FIRST + DAY) * 60.0)
+    for minute, quantity in ((18 * HOUR + 10, 1), (18 * HOUR + 50, 2)):  # Kolkata's day begins at 18:30 UTC
+        ledger.write(batch_of(charged(charge(PUT, quantity, PUT_USD), attribution=_WHOSE[1], minute=_FIRST + minute)))
+    with LedgerReader(path) as reader:
+        for keys in (["day"], ["day", "tenant"]):
+            found = {row.key[0]: row.quantity for row in reader.rows(keys, Selection(tz="Asia/Kolkata"))}
+            assert found == {"2025-11-11": 1.0, "2025-11-12": 2.0}
+
+
+def test_a_report_sees_one_state_while_retention_moves_rows(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    clock = [_FIRST * 60.0]
+    ledger = Ledger(path, Origin("shop"), retention=_SHORT, now=lambda: clock[0])
+    ledger.write(batch_of(charged(charge(PUT, 3, PUT_USD), minute=_FIRST)))
+    with LedgerReader(path) as reader, reader.one_state():
+        before = reader.totals().usd
+        clock[0] += 86_400 * 5
+        ledger.write(batch_of(charged(charge(PUT, 4, PUT_USD), minute=int(clock[0] // 60))))
+        assert [row.quantity for row in reader.rows(["minute", "unit"])] == [3.0]
+        assert reader.totals().usd == before == pytest.approx(3 * PUT_USD)
+
+
+def test_unpriced_usage_that_counts_no_call_is_still_unpriced(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    unknown = price_line("compute", "", "instance", unit="s", status="unpriced", reason="compute_rate_unknown")
+    idle = (ChargeKey(_FIRST, unknown, EntryLabels(), Attribution(), IDLE), ChargeSum(3600.0, 0.0, 0.0, 0))
+    second = (ChargeKey(_FIRST, NO_USAGE, HOME, Attribution(), INNER), ChargeSum(1.0, 0.0, 0.0, 0))
+    Ledger(path, Origin("shop"), now=lambda: _FIRST * 60.0).write(batch_of(idle, second))
+    with LedgerReader(path) as reader:
+        assert [row.unpriced for row in reader.idle()] == [1]
+        assert [row.unpriced for row in reader.rows(["model"])] == [{"llm": 1}]
+        assert {row.reason: row.charge_count for row in reader.unpriced()} == {"compute_rate_unknown": 1, "no_usage": 1}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -138,9 +139,10 @@ class Question(NamedTuple):
         """
         keys = {*self._keys, *more}
         has_owner = any(key in _OWNER_KEYS or key.startswith(LABEL_KEY) for key in keys)
-        if not has_owner:
-            return BY_ENTRY if "minute" not in keys and self._is_whole(HOUR) else DETAIL
         times = keys.intersection(TIME_KEYS)
+        if not has_owner:
+            is_hourly = "minute" not in keys and self._is_whole(HOUR)
+            return BY_ENTRY if is_hourly and not (times and has_parts_of_hours(self.selection.tz)) else DETAIL
         in_days = times <= {"day", "month"} and (not times or self.selection.tz == UTC_NAME) and self._is_whole(DAY)
         others = keys - {*_OWNER_KEYS, *_ORIGIN_KEYS, *_OWNER_LINE_KEYS, *times}
         if in_days and all(key.startswith(LABEL_KEY) for key in others):
@@ -229,7 +231,7 @@ class Statement:
         if selection.until_minute is not None:
             bounds.append(f"time < {int(selection.until_minute)}")
         where = f" WHERE {' AND '.join(bounds)}" if bounds else ""
-        return f"SELECT * FROM {self._cut.table(self._kind, level)}{where}"
+        return f"SELECT *, {level} AS span FROM {self._cut.table(self._kind, level)}{where}"
 
     def _shown(self, key: str) -> str:
         if key in TIME_KEYS:
@@ -259,10 +261,19 @@ class Statement:
         return "c.time" if key == "minute" else self._shown(key)
 
     def _local(self) -> str:
-        return self._stretches(lambda offset: f"(c.time + {offset})" if offset else "c.time")
+        return self._unless_day(
+            self._stretches(lambda offset: f"(c.time + {offset})" if offset else "c.time"), "c.time"
+        )
 
     def _offset_text(self) -> str:
-        return self._stretches(lambda offset: f"'{_offset_name(offset, self._question.selection.tz)}'")
+        tz = self._question.selection.tz
+        return self._unless_day(self._stretches(lambda offset: f"'{_offset_name(offset, tz)}'"), "'Z'")
+
+    def _unless_day(self, text: str, of_day: str) -> str:
+        """Return an expression for rows of minutes and hours; a row of a day stands for that of UTC, in any zone."""
+        if self._question.selection.tz == UTC_NAME:
+            return text
+        return f"CASE c.span WHEN {DAY} THEN {of_day} ELSE {text} END"
 
     def _stretches(self, text: Callable[[int], str]) -> str:
         (_, first), *others = self._offsets
@@ -272,6 +283,13 @@ class Statement:
         for (_, offset), (until, _) in pairwise(others):
             cases.append(f"WHEN c.time < {until} THEN {text(offset)}")
         return f"CASE {' '.join(cases)} ELSE {text(others[-1][1])} END"
+
+
+@lru_cache(maxsize=64)
+def has_parts_of_hours(tz: str) -> bool:
+    """True for a zone whose days begin within an hour of UTC, at some time of the last years."""
+    now = int(time.time()) // 60
+    return any(offset % HOUR for _, offset in offsets(tz, now - 4 * 365 * DAY, now + DAY))
 
 
 def _offset_name(offset: int, tz: str) -> str:

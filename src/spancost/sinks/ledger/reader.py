@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing, contextmanager, suppress
+from functools import wraps
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from spancost import names
 from spancost.errors import LedgerError
@@ -27,6 +28,7 @@ from spancost.sinks.ledger.query import (
     Statement,
     canonical_key,
     checked,
+    has_parts_of_hours,
     is_request_key,
 )
 from spancost.sinks.ledger.rows import (
@@ -41,6 +43,7 @@ from spancost.sinks.ledger.rows import (
     UnpricedRow,
 )
 from spancost.sinks.ledger.schema import (
+    BY_ENTRY,
     CHARGES,
     DAY,
     DETAIL,
@@ -68,9 +71,31 @@ _IS_UNPRICED: Final = f"l.status = '{names.UNPRICED}'"
 _LEVEL_OF_KEY: Final = {"minute": MINUTE, "hour": HOUR, "day": DAY, "month": DAY}
 
 
+def _unpriced_count(condition: str) -> str:
+    """Return the expression of how many charges have no price: one at least where there is any, which may count 0."""
+    return f"max(sum(CASE WHEN {condition} THEN c.count ELSE 0 END), max(CASE WHEN {condition} THEN 1 ELSE 0 END))"
+
+
 def _detail_tables() -> list[tuple[str, int]]:
     """Return the tables of the cut with every key, with the minutes that a row of each stands for."""
     return [(DETAIL.table(kind, level), level) for kind in (CHARGES, REQUESTS) for level in DETAIL.levels]
+
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def _in_one_state(
+    method: Callable[Concatenate[LedgerReader, _P], _R],
+) -> Callable[Concatenate[LedgerReader, _P], _R]:
+    """Have a method that asks several times see one state of the file."""
+
+    @wraps(method)
+    def asked(self: LedgerReader, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        with self.one_state():
+            return method(self, *args, **kwargs)
+
+    return asked
 
 
 class LedgerReader:
@@ -112,6 +137,7 @@ class LedgerReader:
 
     # --- money ----------------------------------------------------------------------------------
 
+    @_in_one_state
     def rows(self, by: Sequence[str], selection: Selection = EVERYTHING) -> list[LedgerRow]:
         """Return sums per combination of the keys `by`, costliest first, without idle compute.
 
@@ -129,7 +155,7 @@ class LedgerReader:
         usd = _LIST if selection.at_list_price else "c.usd"
         components = ", ".join(
             f"sum(CASE WHEN l.component = '{name}' THEN {usd} ELSE 0.0 END), "
-            f"sum(CASE WHEN l.component = '{name}' AND {_IS_UNPRICED} THEN c.count ELSE 0 END)"
+            + _unpriced_count(f"l.component = '{name}' AND {_IS_UNPRICED}")
             for name in names.COMPONENTS
         )
         sums = (
@@ -165,6 +191,7 @@ class LedgerReader:
             )
         return sorted(rows, key=lambda row: (-row.usd, -row.requests, row.key))
 
+    @_in_one_state
     def totals(self, selection: Selection = EVERYTHING) -> Totals:
         """Return the sums of everything selected."""
         question = self._question((), selection)
@@ -183,13 +210,15 @@ class LedgerReader:
         components = {name: float(found.get(name, 0.0)) for name in names.COMPONENTS}
         return Totals(requests, int(row[0]), *row[1:], component_usd=components)
 
+    @_in_one_state
     def unpriced(self, selection: Selection = EVERYTHING) -> list[UnpricedRow]:
         """Return what was used without a known price, most frequent first; idle compute included."""
         keys = ("component", "provider", "operation", "model", "unit", "reason")
         question = self._question(keys, selection)
-        found = self._ask(question, CHARGES, question.cut(), "sum(c.count), sum(c.quantity)", [_IS_UNPRICED])
+        found = self._ask(question, CHARGES, question.cut(), "max(sum(c.count), 1), sum(c.quantity)", [_IS_UNPRICED])
         return sorted((UnpricedRow(*row) for row in found), key=lambda row: (-row.charge_count, row))
 
+    @_in_one_state
     def estimated(self, selection: Selection = EVERYTHING) -> list[EstimatedRow]:
         """Return what was assumed, dearest first; idle compute included."""
         question = self._question(("component", "basis", "region", "sku", "source"), selection)
@@ -198,6 +227,7 @@ class LedgerReader:
         found = self._ask(question, CHARGES, question.cut(), f"sum(c.count), sum({usd})", [is_estimated])
         return sorted((EstimatedRow(*row) for row in found), key=lambda row: (-row.usd, row))
 
+    @_in_one_state
     def idle(self, selection: Selection = EVERYTHING) -> list[IdleRow]:
         """Return idle compute per service, dearest first."""
         question = self._question(("service",), selection)
@@ -206,11 +236,12 @@ class LedgerReader:
             question,
             CHARGES,
             question.cut(),
-            f"sum(c.quantity), sum({usd}), sum({_LIST}), sum(CASE WHEN {_IS_UNPRICED} THEN c.count ELSE 0 END)",
+            f"sum(c.quantity), sum({usd}), sum({_LIST}), {_unpriced_count(_IS_UNPRICED)}",
             [_IS_IDLE],
         )
         return sorted((IdleRow(*row) for row in found), key=lambda row: (-row.usd, row.service))
 
+    @_in_one_state
     def idle_rows(self, by: Sequence[str], selection: Selection = EVERYTHING) -> dict[tuple[str, ...], float]:
         """Return idle compute in USD per combination of keys; only times and those of a process tell idle time apart.
 
@@ -225,6 +256,7 @@ class LedgerReader:
         found = self._ask(question, CHARGES, question.cut(), f"sum({usd})", [_IS_IDLE])
         return {tuple(map(str, row[:-1])): float(row[-1]) for row in found if row[-1] is not None}
 
+    @_in_one_state
     def idle_sums(self, by: Sequence[str], selection: Selection = EVERYTHING) -> dict[tuple[str, ...], IdleSums]:
         """Return idle compute per combination of keys, with its seconds and its list price.
 
@@ -236,7 +268,7 @@ class LedgerReader:
         """
         question = self._question(by, selection)
         usd = _LIST if selection.at_list_price else "c.usd"
-        sums = f"sum(c.quantity), sum({usd}), sum({_LIST}), sum(CASE WHEN {_IS_UNPRICED} THEN c.count ELSE 0 END)"
+        sums = f"sum(c.quantity), sum({usd}), sum({_LIST}), {_unpriced_count(_IS_UNPRICED)}"
         width = len(question.by)
         return {
             tuple(map(str, row[:width])): IdleSums(*row[width:])
@@ -267,9 +299,9 @@ class LedgerReader:
 
             LedgerError: A key is unknown, or the file cannot be read.
         """
-        question = self._question(by, selection)
-        usd, unpriced = self._usd(selection), f"CASE WHEN {_IS_UNPRICED} THEN c.count ELSE 0 END"
-        with self._one_state():
+        usd, unpriced = self._usd(selection), f"CASE WHEN {_IS_UNPRICED} THEN max(c.count, 1) ELSE 0 END"
+        with self.one_state():
+            question = self._question(by, selection)
             for level in sorted(DETAIL.levels, reverse=True):
                 columns = f"a.labels, c.time, c.time + {level}, {_IS_IDLE}, c.quantity, {usd}, {_LIST}, c.count"
                 cut = DETAIL._replace(levels=(level,))
@@ -288,15 +320,15 @@ class LedgerReader:
 
             LedgerError: A key is unknown, or the file cannot be read.
         """
-        question = self._question(by, selection)
-        width = len(question.by)
+        width = len(by)
         columns = (
             f"'', min(c.time), max(c.time) + 1, {_IS_IDLE}, sum(c.quantity), sum({self._usd(selection)}), "
-            f"sum({_LIST}), sum(c.count), sum(CASE WHEN {_IS_UNPRICED} THEN c.count ELSE 0 END)"
+            f"sum({_LIST}), sum(c.count), {_unpriced_count(_IS_UNPRICED)}"
         )
         # By number: the keys as they are shown, and whether it is idle, the fourth behind them.
         groups = [str(place) for place in (*range(1, width + 1), width + 4)]
-        with self._one_state():
+        with self.one_state():
+            question = self._question(by, selection)
             yield from self._each(question, question.cut(), columns, groups)
 
     @staticmethod
@@ -304,8 +336,11 @@ class LedgerReader:
         return _LIST if selection.at_list_price else "c.usd"
 
     @contextmanager
-    def _one_state(self) -> Generator[None]:
-        """See the file as it is now, until the block ends: retention moves rows between its tables."""
+    def one_state(self) -> Generator[None]:
+        """See the file as it is now until the block ends, while others write: retention moves rows between tables."""
+        if self._connection.in_transaction:  # within another such block
+            yield
+            return
         self._all("BEGIN")
         try:
             yield
@@ -342,6 +377,7 @@ class LedgerReader:
                 ends.append(int(last) + level)
         return (min(firsts), max(ends)) if firsts else None
 
+    @_in_one_state
     def bounds(self, selection: Selection) -> tuple[int | None, int | None]:
         """Return the first and the end minute that are really counted for a selection: where rows of the file begin."""
         return self._whole(selection.since_minute), self._whole(selection.until_minute)
@@ -355,10 +391,13 @@ class LedgerReader:
             if begin == minute:
                 continue
             tables = [table for table, one in _detail_tables() if one == level]
+            if level == DAY and self.schema_version == SCHEMA_VERSION:
+                tables += [BY_ENTRY.table(kind, DAY) for kind in (CHARGES, REQUESTS)]
             if any(self._all(f"SELECT 1 FROM {table} WHERE time = ? LIMIT 1", (begin,)) for table in tables):
                 return begin
         return minute
 
+    @_in_one_state
     def stretches(self, selection: Selection = EVERYTHING, *, longest_gap: int = HOUR) -> list[tuple[int, int]]:
         """Return the times within a period in which something was charged, whatever it was, in order.
 
@@ -393,6 +432,7 @@ class LedgerReader:
                 found.append((begin, end))
         return found
 
+    @_in_one_state
     def coarser(self, by: Sequence[str], selection: Selection = EVERYTHING) -> tuple[str, int] | None:
         """Say whether some rows of an answer stand for more time than its keys tell apart.
 
@@ -404,7 +444,9 @@ class LedgerReader:
         wanted = [_LEVEL_OF_KEY[key] for key in question.by if key in _LEVEL_OF_KEY]
         if not wanted:
             return None
-        finest = min(wanted) if selection.tz == UTC_NAME else min(*wanted, HOUR)
+        finest = min(wanted)
+        if selection.tz != UTC_NAME:
+            finest = min(finest, MINUTE if has_parts_of_hours(selection.tz) else HOUR)
         cut = question.cut() if self.schema_version == SCHEMA_VERSION else DETAIL
         where, values = traces.period(question.selection.since_minute, question.selection.until_minute, "time")
         for level in reversed(cut.levels):

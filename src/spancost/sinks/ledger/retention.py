@@ -11,13 +11,11 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
-from spancost import names
 from spancost.sinks.ledger.schema import (
     BY_ENTRY,
     CHARGES,
     CUTS,
     DAY,
-    DIMENSIONS,
     HOUR,
     MINUTE,
     REQUESTS,
@@ -29,6 +27,8 @@ from spancost.sinks.ledger.sums import add_rows
 _BUDGET_S: Final = 0.25
 """Rows are moved for about this long with one write; the next one goes on."""
 _KINDS: Final = (CHARGES, REQUESTS)
+_ID_COLUMNS: Final = {"lines": "line_id", "labels": "labels_id", "attributions": "attribution_id"}
+_FEW_TEXTS: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,9 @@ class Retention:
             return self.days_for
         if level == MINUTE:
             return min(self.minutes_for, self.days_for)
-        return min(self.entry_hours_for if cut is BY_ENTRY else self.hours_for, self.days_for)
+        # Never shorter than what has every key: both must tell the same hours.
+        entry = max(self.entry_hours_for, self.hours_for, self.minutes_for)
+        return min(entry if cut is BY_ENTRY else self.hours_for, self.days_for)
 
     def level_at(self, minute: int, cut: Cut, now_minute: int) -> int:
         """Return the level at which something new of that minute is kept."""
@@ -121,24 +123,12 @@ def delete_before(connection: sqlite3.Connection, day: int) -> None:
         connection.execute(f"DELETE FROM {table} WHERE time < ?", (minute,))
     connection.execute("DELETE FROM traces WHERE minute < ?", (minute,))
     connection.execute("DELETE FROM row_counts WHERE day < ?", (day,))
-    # Each text stands in one of the small cuts as long as it stands anywhere, but for what a full day has folded.
-    used = {
-        "lines": [f"SELECT line_id FROM {cut.table(CHARGES, level)}" for cut in CUTS[1:] for level in cut.levels],
-        "labels": [
-            f"SELECT labels_id FROM {cut.table(kind, level)}"
-            for kind in _KINDS
-            for cut in CUTS[1:]
-            for level in cut.levels
-        ],
-        "attributions": [
-            f"SELECT attribution_id FROM {cut.table(kind, level)}"
-            for kind in _KINDS
-            for cut in CUTS[1:]
-            for level in cut.levels
-        ],
-    }
-    used["labels"].append("SELECT labels_id FROM traces")
-    used["attributions"].append("SELECT attribution_id FROM traces")
-    for table, statements in used.items():
-        folded = " AND ".join(f"{column} <> '{names.OTHER}'" for column in DIMENSIONS[table])
-        connection.execute(f"DELETE FROM {table} WHERE {folded} AND id NOT IN ({' UNION '.join(statements)})")
+    for table, column in _ID_COLUMNS.items():
+        if int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]) <= _FEW_TEXTS:
+            continue  # they take little room; the look through every row would take seconds
+        used = [
+            f"SELECT {column} FROM {name}" for name, kind, _ in money_tables() if kind == CHARGES or column != "line_id"
+        ]
+        if column != "line_id":
+            used.append(f"SELECT {column} FROM traces")
+        connection.execute(f"DELETE FROM {table} WHERE id NOT IN ({' UNION '.join(used)})")
