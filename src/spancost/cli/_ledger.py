@@ -78,7 +78,7 @@ def open_ledger(option: str | None) -> Generator[LedgerReader]:
             f"{names.ENV_LEDGER}, or name the file with --ledger"
         )
     try:
-        with LedgerReader(path) as reader:
+        with LedgerReader(path) as reader, reader.one_state():  # an application goes on writing
             yield reader
     except LedgerError as error:
         fail(str(error))

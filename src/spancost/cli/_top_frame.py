@@ -94,7 +94,7 @@ def read(path: str, by: Sequence[str], period_minutes: int, now: Callable[[], fl
         LedgerError: It is not there, or cannot be read.
     """
     moment = now()
-    with LedgerReader(path) as reader:
+    with LedgerReader(path) as reader, reader.one_state():
         flush_seconds = _flush_seconds(reader)
         # A minute is whole when the last of it has been written.
         minute = int((moment - flush_seconds) // 60) - 1
