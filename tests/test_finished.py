@@ -246,6 +246,22 @@ def test_late_spans_take_the_labels_of_the_local_root_that_was_booked_before() -
         assert world.engine.evictions == 0
 
 
+def test_late_spans_keep_what_their_own_attributes_and_rules_say_of_them() -> None:
+    rules = (AttributionRule(span=(("app.customer", "*"),), tenant="{app.customer}"),)
+    with exporting_world(attribution_rules=rules) as world:
+        of_acme = {names.TENANT: "acme", names.FEATURE: "carts"}
+        _export(world, _ROOT._replace(attributes={**server(response_bytes=0), **of_acme}))
+        world.publish(final=True)
+        _export(world, _PUT._replace(attributes={**put_item(), names.TENANT: "globex"}))
+        _export(world, _SMS._replace(attributes={**sms(), "app.customer": "initech"}))
+        world.publish(final=True)
+        found = {(key.labels, key.attribution): sums.usd for key, sums in world.recorded.charges.items() if sums.usd}
+        assert found == {
+            (_LABELS, Attribution("carts", "globex")): pytest.approx(PUT_USD),
+            (_LABELS, Attribution("carts", "initech")): pytest.approx(SMS_USD),
+        }
+
+
 def test_a_trace_whose_root_does_not_come_is_priced_as_it_is_and_counted() -> None:
     with exporting_world() as world:
         _export(world, _PUT)
@@ -429,11 +445,11 @@ def test_a_tree_that_cannot_be_settled_is_counted_and_the_others_are_booked(monk
     settle = finished.local_trees
     seen: list[int] = []
 
-    def breaking(measured: Any, roots: Any) -> Any:
+    def breaking(*args: Any, **settings: Any) -> Any:
         seen.append(1)
         if len(seen) == 1:
             raise RuntimeError("broken")
-        return settle(measured, roots)
+        return settle(*args, **settings)
 
     monkeypatch.setattr(finished, "local_trees", breaking)
     with exporting_world(reraise=False) as world:

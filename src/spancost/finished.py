@@ -297,7 +297,7 @@ class FinishedSpans:
         if trace.whose is None and not trace.is_complete():
             self._engine.evictions += 1
         try:
-            trees = local_trees(trace.measured, trace.roots)
+            trees = local_trees(trace.measured, trace.roots, is_root_booked=trace.whose is not None)
             wholes = [tree for tree in trees if tree.is_whole]
             booked = [self._whole(trace_id, trace, tree) for tree in wholes]
             self._ready += booked

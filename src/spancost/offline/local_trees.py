@@ -33,7 +33,7 @@ class LocalTree(NamedTuple):
         return sum(charge.usd for charge, *_ in self.booked)
 
 
-def local_trees(measured: Measured, roots: Container[int]) -> list[LocalTree]:
+def local_trees(measured: Measured, roots: Container[int], *, is_root_booked: bool = False) -> list[LocalTree]:
     """Find local roots, charge each call once and put the charges under their roots; to be called once.
 
     Args:
@@ -41,6 +41,9 @@ def local_trees(measured: Measured, roots: Container[int]) -> list[LocalTree]:
 
         roots: Numbers of the spans that may be local roots: with no parent in their process, or the processing of one
             message. Any other topmost span is the top of a tree that is not whole.
+
+        is_root_booked: The local root of trees that are not whole was booked before, and they are booked under it:
+            their topmost spans are inner spans like any other.
     """
     table, charges = measured.table, measured.charges
     table.resolve()
@@ -57,7 +60,8 @@ def local_trees(measured: Measured, roots: Container[int]) -> list[LocalTree]:
         span = charges.spans[number]
         tree = trees[table.roots[span]]
         said, ruled, _ = whose[table.attributions[span]]
-        own = NOBODY if span == tree.root else filled(said, ruled.attribution)
+        is_top = span == tree.root and (tree.is_whole or not is_root_booked)
+        own = NOBODY if is_top else filled(said, ruled.attribution)
         charge = Charge(
             charges.lines[charges.line_numbers[number]],
             charges.quantities[number],
