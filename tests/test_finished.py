@@ -262,6 +262,74 @@ def test_late_spans_keep_what_their_own_attributes_and_rules_say_of_them() -> No
         }
 
 
+_OTHER = Span(11, 99, "GET /orders", "SERVER", server("/orders", response_bytes=0), end_ns=NOW_NS + 100 * _MS,
+              parent_is_remote=True)  # fmt: skip
+_OTHER_PUT = _PUT._replace(id=12, parent=11)
+
+
+def test_spans_of_a_second_request_of_the_trace_wait_for_their_own_local_root() -> None:
+    with exporting_world() as world:
+        first = {**server(response_bytes=0), names.TENANT: "acme"}
+        second = {**server("/orders", response_bytes=0), names.TENANT: "globex"}
+        _export(world, _ROOT._replace(attributes=first))
+        world.publish(final=True)
+        _export(world, _OTHER_PUT)
+        world.clock.advance(299.0)
+        world.publish(final=True)
+        assert world.usd() == 0
+        _export(world, _OTHER._replace(attributes=second))
+        world.publish(final=True)
+        totals = {(key.labels.http_route, key.attribution.tenant): r.total_usd for key, r in world.requests().items()}
+        assert totals == {("/carts/{id}", "acme"): 0, ("/orders", "globex"): pytest.approx(PUT_USD)}
+        assert world.recorded.late_usd() == 0
+        assert world.engine.evictions == 0
+        # Late spans find the request that they are of, also below a span that was late itself.
+        step = Span(13, 1, "after the response", parent_is_remote=False)
+        for late in (_SMS._replace(parent=12), step, _CHAT._replace(parent=13)):
+            _export(world, late)
+            world.clock.advance(5.0)
+            world.publish()
+        late = {key: sums for key, sums in world.recorded.charges.items() if key.position == LATE_INNER}
+        found = sums_by(late, ("http_route", "tenant", "component"))
+        assert found == {
+            ("/orders", "globex", names.HTTP): (1, pytest.approx(SMS_USD)),
+            ("/carts/{id}", "acme", names.LLM): (1, pytest.approx(chat_usd(100, 10))),
+        }
+
+
+def test_spans_below_none_that_was_booked_are_late_under_their_own_name() -> None:
+    with exporting_world() as world:
+        _export(world, _ROOT._replace(attributes={**server(response_bytes=0), names.TENANT: "acme"}))
+        world.publish(final=True)
+        _export(world, _OTHER_PUT)
+        world.clock.advance(300.0)
+        world.publish()
+        ((key, sums),) = [(key, sums) for key, sums in world.recorded.charges.items() if sums.usd]
+        assert (key.labels, key.attribution) == (EntryLabels("", "", "put"), Attribution())
+        assert (key.position, sums.usd) == (LATE_INNER, pytest.approx(PUT_USD))
+        assert world.engine.evictions == 1
+
+
+def test_spans_that_late_ones_are_known_by_are_forgotten_with_the_oldest_traces(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(finished, "_MAX_REMEMBERED", 4)
+    with exporting_world() as world:
+        root = _ROOT._replace(attributes=server(response_bytes=0))
+        for trace in (1, 2, 3):  # two spans of each
+            _export(world, _PUT._replace(trace=trace), root._replace(trace=trace))
+            world.publish(final=True)
+        for trace in (1, 2, 3):
+            _export(world, _SMS._replace(trace=trace, parent=2))
+        world.publish(final=True)
+        assert world.usd(names.HTTP) == pytest.approx(2 * SMS_USD)
+        world.clock.advance(300.0)
+        world.publish()
+        assert world.usd(names.HTTP) == pytest.approx(3 * SMS_USD)
+        late = {key.labels: sums.usd for key, sums in world.recorded.charges.items() if key.position == LATE_INNER}
+        assert late == {_LABELS: pytest.approx(2 * SMS_USD), EntryLabels("", "", "sms"): pytest.approx(SMS_USD)}
+
+
 def test_a_trace_whose_root_does_not_come_is_priced_as_it_is_and_counted() -> None:
     with exporting_world() as world:
         _export(world, _PUT)
@@ -445,11 +513,11 @@ def test_a_tree_that_cannot_be_settled_is_counted_and_the_others_are_booked(monk
     settle = finished.local_trees
     seen: list[int] = []
 
-    def breaking(*args: Any, **settings: Any) -> Any:
+    def breaking(*args: Any) -> Any:
         seen.append(1)
         if len(seen) == 1:
             raise RuntimeError("broken")
-        return settle(*args, **settings)
+        return settle(*args)
 
     monkeypatch.setattr(finished, "local_trees", breaking)
     with exporting_world(reraise=False) as world:

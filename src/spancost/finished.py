@@ -44,14 +44,13 @@ _MAX_HELD_TRACES: Final = 5_000
 _MAX_SPANS_OF_TRACE: Final = 10_000
 _MAX_READY: Final = 10_000
 """Finished trees that wait for the publishing thread; beyond that an exporter folds them itself."""
-_MAX_REMEMBERED: Final = 2_000
+_MAX_REMEMBERED: Final = 50_000
+"""Booked spans whose late children are known by them."""
 _MAX_KEPT_NODES: Final = 1_000
 _LINGER_S: Final = 5.0
 """A complete tree waits this long for spans that end after their local root."""
 _MAX_WAIT_S: Final = 300.0
 """Longest wait for a local root, from the first of its spans."""
-_MAX_LATE_WAIT_S: Final = 30.0
-"""The same where the trace's local root has been exported already."""
 _LOCK_TIMEOUT_S: Final = 5.0
 
 _PLACE: Final = "exporter"
@@ -99,23 +98,21 @@ class _Seen(NamedTuple):
 
 
 class _Whose(NamedTuple):
-    """What late spans of a trace take from its local root."""
+    """What late spans take from the local root that they are below."""
 
     labels: EntryLabels
     attribution: Attribution
-    span_id: int
-    """Of the local root: its children need not wait for it."""
 
 
 class _Trace:
     """Spans of one trace that wait for more."""
 
-    __slots__ = ("first_at", "last_at", "measured", "missing", "nodes", "roots", "seen", "whose")
+    __slots__ = ("booked", "first_at", "last_at", "measured", "missing", "nodes", "roots", "seen")
 
-    def __init__(self, now: float, measured: Measured, whose: _Whose | None) -> None:
+    def __init__(self, now: float, measured: Measured, booked: dict[int, _Whose]) -> None:
         self.first_at = self.last_at = now
-        self.whose = whose
-        """Of the local root that was booked before."""
+        self.booked = booked
+        """Ids of spans of the trace that were booked before; one trace may call a process more than once."""
         self.measured = measured
         self.roots: dict[int, _Root] = {}
         """Local roots by number; of messages, all that may be."""
@@ -126,8 +123,8 @@ class _Trace:
         """Each span by number, where traces are kept."""
 
     def has_come(self, span_id: int) -> bool:
-        """True for a span that is here, and for the local root that was booked before."""
-        return span_id in self.seen or (self.whose is not None and span_id == self.whose.span_id)
+        """True for a span that is here, and for one that was booked before."""
+        return span_id in self.seen or span_id in self.booked
 
     def is_complete(self) -> bool:
         """True if no parent is still to come; one that a processor charges never comes."""
@@ -163,7 +160,9 @@ class FinishedSpans:
         self._held = 0
         self._ready: list[Finished] = []
         self._choice = TraceChoice()
-        self._remembered: dict[int, _Whose] = {}
+        self._remembered: dict[int, dict[int, _Whose]] = {}
+        """Booked spans by trace and id, the oldest traces first."""
+        self._remembered_spans = 0
 
     # --- from exporters ---------------------------------------------------------------------------
 
@@ -220,7 +219,7 @@ class FinishedSpans:
             if trace.is_complete():
                 is_due = flushed or now - trace.last_at >= _LINGER_S
             else:
-                is_due = now - trace.first_at >= (_MAX_WAIT_S if trace.whose is None else _MAX_LATE_WAIT_S)
+                is_due = now - trace.first_at >= _MAX_WAIT_S
             if is_due or everything:
                 self._settle(trace_id)
 
@@ -256,7 +255,7 @@ class FinishedSpans:
         mark = span.kind if parent is None else span.kind | (REMOTE if is_remote else LOCAL)
         trace = self._traces.get(span.trace_id)
         if trace is None:
-            trace = _Trace(span.received_at, self._empty.emptied(), self._remembered.get(span.trace_id))
+            trace = _Trace(span.received_at, self._empty.emptied(), self._remembered.get(span.trace_id, {}))
             if self._engine.keep_traces:
                 trace.nodes = {}
             self._traces[span.trace_id] = trace
@@ -294,17 +293,18 @@ class FinishedSpans:
         """Price what there is of a trace."""
         trace = self._traces.pop(trace_id)
         self._held -= len(trace.seen)
-        if trace.whose is None and not trace.is_complete():
+        if not trace.is_complete():
             self._engine.evictions += 1
         try:
-            trees = local_trees(trace.measured, trace.roots, is_root_booked=trace.whose is not None)
-            wholes = [tree for tree in trees if tree.is_whole]
-            booked = [self._whole(trace_id, trace, tree) for tree in wholes]
-            self._ready += booked
-            if len(wholes) == 1:
-                root = trace.roots[wholes[0].root]
-                self._remember(trace_id, _Whose(booked[0].labels, booked[0].attribution, root.context.span_id))
-            self._ready += [self._part(trace, tree) for tree in trees if not tree.is_whole and tree.booked]
+            trees = local_trees(trace.measured, trace.roots, trace.booked)
+            whose: dict[int, _Whose] = {}
+            for tree in trees:
+                made = self._whole(trace_id, trace, tree) if tree.is_whole else self._part(trace, tree)
+                if tree.is_whole or tree.booked:
+                    self._ready.append(made)
+                if tree.is_whole or tree.is_below_booked:
+                    whose[tree.root] = _Whose(made.labels, made.attribution)
+            self._remember(trace_id, trace, whose)
         except Exception:
             self._engine.errors.caught(_PLACE)
 
@@ -325,15 +325,33 @@ class FinishedSpans:
     def _part(self, trace: _Trace, tree: LocalTree) -> Finished:
         """Return a tree without its local root: late, under the labels of that root if it came before."""
         measured = trace.measured
-        if trace.whose is None:
+        if tree.is_below_booked:
+            labels, attribution = trace.booked[measured.table.parent_ids[tree.root]]
+        else:
             labels = measured.entries.labels[measured.table.entries[tree.root]]
-            return Finished(labels, _whose_tree(measured, tree), tree.booked, None, None)
-        return Finished(trace.whose.labels, trace.whose.attribution, tree.booked, None, None)
+            attribution = _whose_tree(measured, tree)
+        return Finished(labels, attribution, tree.booked, None, None)
 
-    def _remember(self, trace_id: int, whose: _Whose) -> None:
-        if len(self._remembered) >= _MAX_REMEMBERED:
-            del self._remembered[next(iter(self._remembered))]
-        self._remembered[trace_id] = whose
+    def _remember(self, trace_id: int, trace: _Trace, whose: Mapping[int, _Whose]) -> None:
+        """Keep the ids of booked spans for those that come late.
+
+        Args:
+            trace_id: Their trace.
+
+            trace: What was held of it.
+
+            whose: What late spans take, by the number of the topmost span of a tree.
+        """
+        if not whose:
+            return
+        table = trace.measured.table
+        self._remembered_spans -= len(self._remembered.pop(trace_id, ()))
+        booked = trace.booked
+        booked.update((table.ids[number], whose[root]) for number, root in enumerate(table.roots) if root in whose)
+        self._remembered[trace_id] = booked
+        self._remembered_spans += len(booked)
+        while self._remembered_spans > _MAX_REMEMBERED:
+            self._remembered_spans -= len(self._remembered.pop(next(iter(self._remembered))))
 
 
 def _whose_tree(measured: Measured, tree: LocalTree) -> Attribution:

@@ -22,7 +22,9 @@ class LocalTree(NamedTuple):
     root: int
     """Number of its topmost span."""
     is_whole: bool
-    """The topmost span is a local root; else the rest of the tree is not known, and all charges are late."""
+    """The topmost span is a local root; else the rest of the tree is not here, and all charges are late."""
+    is_below_booked: bool
+    """The topmost span is an inner one, below a span that was booked before."""
     booked: list[Booked]
     spans: list[int]
     """Numbers of the charged spans, one for each of `booked`."""
@@ -33,7 +35,7 @@ class LocalTree(NamedTuple):
         return sum(charge.usd for charge, *_ in self.booked)
 
 
-def local_trees(measured: Measured, roots: Container[int], *, is_root_booked: bool = False) -> list[LocalTree]:
+def local_trees(measured: Measured, roots: Container[int], booked: Container[int] = ()) -> list[LocalTree]:
     """Find local roots, charge each call once and put the charges under their roots; to be called once.
 
     Args:
@@ -42,17 +44,17 @@ def local_trees(measured: Measured, roots: Container[int], *, is_root_booked: bo
         roots: Numbers of the spans that may be local roots: with no parent in their process, or the processing of one
             message. Any other topmost span is the top of a tree that is not whole.
 
-        is_root_booked: The local root of trees that are not whole was booked before, and they are booked under it:
-            their topmost spans are inner spans like any other.
+        booked: Ids of spans of the same trace that were booked before. A tree below one of them is a part of its tree.
     """
     table, charges = measured.table, measured.charges
     table.resolve()
     settle(table, charges, measured.held)
-    trees = {
-        number: LocalTree(number, number in roots and _starts_there(table, number), [], [])
-        for number, root in enumerate(table.roots)
-        if root == number and not table.marks[number] & REPEATED
-    }
+    trees: dict[int, LocalTree] = {}
+    for number, root in enumerate(table.roots):
+        if root == number and not table.marks[number] & REPEATED:
+            is_whole = number in roots and _starts_there(table, number)
+            is_below = not is_whole and table.parent_ids[number] in booked
+            trees[number] = LocalTree(number, is_whole, is_below, [], [])
     whose = measured.attributions.values
     for number, rule in enumerate(charges.rules):
         if rule == FALLEN:
@@ -60,7 +62,7 @@ def local_trees(measured: Measured, roots: Container[int], *, is_root_booked: bo
         span = charges.spans[number]
         tree = trees[table.roots[span]]
         said, ruled, _ = whose[table.attributions[span]]
-        is_top = span == tree.root and (tree.is_whole or not is_root_booked)
+        is_top = span == tree.root and not tree.is_below_booked
         own = NOBODY if is_top else filled(said, ruled.attribution)
         charge = Charge(
             charges.lines[charges.line_numbers[number]],
