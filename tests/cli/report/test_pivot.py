@@ -88,6 +88,28 @@ def test_what_has_no_price_is_a_question_mark(tmp_path: Path) -> None:
     assert home == f"| GET / |  | {usd(7 * PUT_USD)} | ? | {usd(7 * PUT_USD)} |"
 
 
+def test_what_has_no_price_is_empty_in_csv_and_null_in_json_and_never_zero(tmp_path: Path) -> None:
+    priced = pivot_of(tmp_path / "a.sqlite", "entrypoint", "component", columns=2)
+    (home,) = (row for row in csv.DictReader(io.StringIO(pivot_csv(priced))) if row["entrypoint"] == "GET /")
+    assert home == {"entrypoint": "GET /", "compute": "0.0", "aws": home["aws"], "OTHER": "", "total": home["total"]}
+    assert float(home["aws"]) == float(home["total"]) == pytest.approx(7 * PUT_USD)
+    document = pivot_document(priced)
+    (row,) = (row for row in document["rows"] if row["entrypoint"] == "GET /")
+    assert row["usd"] == {"aws": pytest.approx(7 * PUT_USD), "http": None}
+    assert row["total_usd"] == pytest.approx(7 * PUT_USD)  # what is known of it
+    assert document["usd"]["http"] is None
+
+    path = tmp_path / "unknown.sqlite"
+    ledger = Ledger(path, Origin("shop"), now=at_minute)
+    ledger.write(batch_of(charged(charge(UNKNOWN_HOST, 1), HOME)))
+    with LedgerReader(path) as reader:
+        unknown = pivoted(ask(reader, Asked(None, (), Period()), ("entrypoint", "component")), 8)
+    assert pivot_csv(unknown) == "entrypoint,http,total\nGET /,,\n"
+    document = pivot_document(unknown)
+    assert document["rows"] == [{"entrypoint": "GET /", "usd": {"http": None}, "total_usd": None}]
+    assert (document["usd"], document["total_usd"]) == ({"http": None}, None)
+
+
 @pytest.mark.parametrize("width", [60, 80, 90])
 def test_columns_that_do_not_fit_are_other(
     tmp_path: Path, width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -30,8 +30,13 @@ class _Cell(NamedTuple):
     unknown: bool
     """Something in it has no price."""
 
+    @property
+    def known_usd(self) -> float | None:
+        """USD; None where nothing in it has a price, which is not $0."""
+        return None if self.unknown and not self.usd else self.usd
+
     def __str__(self) -> str:
-        return UNKNOWN if self.unknown and not self.usd else usd(self.usd)
+        return UNKNOWN if self.known_usd is None else usd(self.usd)
 
 
 class Pivot(NamedTuple):
@@ -59,6 +64,11 @@ class Pivot(NamedTuple):
     def sum_of(self, value: str) -> _Cell:
         """Return the sum of a column."""
         return _added([cells[value] for cells in self.rows.values() if value in cells])
+
+    @property
+    def is_partly_unknown(self) -> bool:
+        """Whether something has no price."""
+        return any(cell.unknown for cells in self.rows.values() for cell in cells.values())
 
     def parts(self, count: int) -> tuple[list[str], list[str]]:
         """Return the values with a column of their own, and those in OTHER: of times the oldest, else the cheapest."""
@@ -137,28 +147,31 @@ def pivot_markdown(pivot: Pivot) -> str:
 
 
 def pivot_csv(pivot: Pivot) -> str:
-    """Return rows by columns with full precision."""
+    """Return rows by columns with full precision; what has no price is empty."""
     own, other = pivot.parts(pivot.columns)
     rows: list[list[object]] = [[*pivot.by, *(value or NOTHING for value in own), *([OTHER] if other else []), TOTAL]]
     for key, cells in pivot.rows.items():
-        amounts = [cells[value].usd if value in cells else 0.0 for value in own]
-        amounts.extend([_of(cells, other).usd] if other else [])
-        rows.append([*key, *amounts, _of(cells, pivot.values).usd])
+        amounts = [_of(cells, [value]).known_usd for value in own]
+        amounts.extend([_of(cells, other).known_usd] if other else [])
+        rows.append([*key, *amounts, _of(cells, pivot.values).known_usd])
     return csv_of(rows)
 
 
 def pivot_document(pivot: Pivot) -> dict[str, Any]:
-    """Return rows with all values for JSON."""
+    """Return rows with all values for JSON; what has no price is null."""
     return question_document(pivot.answer) | {
         "by": list(pivot.by),
         "pivot": pivot.key,
         "rows": [
             dict(zip(pivot.by, key, strict=True))
-            | {"usd": {value: cell.usd for value, cell in cells.items()}, "total_usd": _of(cells, pivot.values).usd}
+            | {
+                "usd": {value: cell.known_usd for value, cell in cells.items()},
+                "total_usd": _of(cells, pivot.values).known_usd,
+            }
             for key, cells in pivot.rows.items()
         ],
-        "usd": {value: pivot.sum_of(value).usd for value in pivot.values},
-        "total_usd": pivot.answer.usd,
+        "usd": {value: pivot.sum_of(value).known_usd for value in pivot.values},
+        "total_usd": _Cell(pivot.answer.usd, pivot.is_partly_unknown).known_usd,
         "idle_usd": pivot.answer.spent.idle_usd,
         "unpriced": [row._asdict() for row in pivot.answer.unpriced],
         "notes": pivot.answer.notes(),
