@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
 
+from spancost import names
 from spancost.focus import cloud_service, provider_name
 from spancost.sinks.ledger.query import LABEL_KEY, TIME_KEYS, UTC_NAME, zone
 from spancost.sinks.ledger.rows import ChargeRow
@@ -128,9 +129,10 @@ def focus_columns(
         own.append(FocusColumn("x_Provider", TEXT, _key_at(place["provider"])))
     if "unit" in place:
         columns.append(FocusColumn("ConsumedQuantity", NUMBER, lambda row: row.quantity))
+    status = place.get("status")
     columns += [
-        FocusColumn("EffectiveCost", NUMBER, lambda row: None if _is_unknown(row) else row.usd),
-        FocusColumn("ListCost", NUMBER, lambda row: None if _is_unknown(row) else row.list_usd),
+        FocusColumn("EffectiveCost", NUMBER, lambda row: _known(row.usd, row, status)),
+        FocusColumn("ListCost", NUMBER, lambda row: _known(row.list_usd, row, status)),
         FocusColumn("BillingCurrency", TEXT, lambda _: CURRENCY),
     ]
     tags = {key.removeprefix(LABEL_KEY): at for key, at in place.items() if key in _OWNERS or key.startswith(LABEL_KEY)}
@@ -152,8 +154,19 @@ def _service(component: str, provider: str, operation: str, sku: str) -> Any:
     return cloud_service(component, provider, operation, sku)
 
 
-def _is_unknown(row: ChargeRow) -> bool:
-    return bool(row.unpriced_count) and not row.usd and row.unpriced_count >= row.charge_count
+def _known(amount: float, row: ChargeRow, status: int | None) -> float | None:
+    """Return an amount of a row; None where it is 0 because something has no price.
+
+    Args:
+        amount: USD.
+
+        row: Whose.
+
+        status: Place of the status in its key. Unpriced idle compute and a second unpriced charge of one span count
+            no charge, so that their number says less than their status.
+    """
+    is_unpriced = row.unpriced_count > 0 or (status is not None and row.key[status] == names.UNPRICED)
+    return None if is_unpriced and not amount else amount
 
 
 def _tags(row: ChargeRow, places: Mapping[str, int]) -> str | None:

@@ -12,15 +12,29 @@ from typing import Any
 
 import pytest
 
+from spancost.charge import price_line
 from spancost.cli.ledger import size
 from spancost.sinks.ledger.query import Selection
 from spancost.sinks.ledger.reader import LedgerReader
 from spancost.sinks.ledger.retention import Retention
 from spancost.sinks.ledger.schema import DAY, SCHEMA_VERSION
 from spancost.sinks.ledger.writer import Ledger
-from spancost.window import INNER, Attribution, Origin
+from spancost.window import IDLE, INNER, Attribution, ChargeSum, EntryLabels, Origin
 from tests.cli.conftest import Cli
-from tests.sinks.ledger_batches import MINUTE, PUT, PUT_USD, batch_of, charge, charged, served
+from tests.sinks.ledger_batches import (
+    MINUTE,
+    NO_USAGE,
+    PUT,
+    PUT_USD,
+    UNKNOWN_HOST,
+    at_minute,
+    batch_of,
+    charge,
+    charged,
+    served,
+)
+
+FREE_CALL = price_line("aws", "aws", "sts.GetCallerIdentity", unit="request", status="free")
 
 _DATA = Path(__file__).parents[1] / "data"
 _FOCUS = {
@@ -122,6 +136,36 @@ def test_what_has_no_price_has_no_cost_rather_than_none_to_pay(cli: Cli, ledger_
     unpriced = [row for row in exported(cli, ledger_file) if row["x_Status"] == "unpriced"]
     assert unpriced
     assert {(row["EffectiveCost"], row["ListCost"]) for row in unpriced} == {("", "")}
+
+
+def test_unpriced_rows_that_count_no_charge_have_no_cost_either(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "unpriced.sqlite"
+    machine = price_line("compute", "aws", "instance", unit="s", sku="x9.huge", status="unpriced", reason="unknown_sku")
+    idle_key, _ = charged(charge(machine, 60), EntryLabels(), position=IDLE)
+    second_key, _ = charged(charge(NO_USAGE, 1))
+    Ledger(path, Origin("shop"), now=at_minute).write(
+        batch_of(
+            (idle_key, ChargeSum(60.0)),
+            (second_key, ChargeSum(1.0)),
+            charged(charge(UNKNOWN_HOST, 1)),
+            charged(charge(FREE_CALL, 1)),
+        )
+    )
+    options: tuple[tuple[str, ...], ...] = ((), ("--by", "component,status,position"))
+    for keys in options:
+        rows = {row["x_Component"]: row for row in exported(cli, path, *keys)}
+        assert {row["x_Component"] for row in rows.values() if row["x_ChargeCount"] == "0"} == {"compute", "llm"}
+        costs = {component: (row["EffectiveCost"], row["ListCost"]) for component, row in rows.items()}
+        # What is free costs 0, which is known.
+        assert costs == {"compute": ("", ""), "llm": ("", ""), "http": ("", ""), "aws": ("0.0", "0.0")}
+
+
+def test_a_sum_of_free_and_unpriced_charges_has_no_cost(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "mixed.sqlite"
+    batch = batch_of(charged(charge(UNKNOWN_HOST, 1)), charged(charge(FREE_CALL, 1)))
+    Ledger(path, Origin("shop"), now=at_minute).write(batch)
+    (row,) = exported(cli, path, "--by", "service")
+    assert (row["EffectiveCost"], row["x_UnpricedChargeCount"], row["x_ChargeCount"]) == ("", "1", "2")
 
 
 def test_rows_of_every_level_are_exported_with_their_own_period(cli: Cli, months: Path) -> None:
