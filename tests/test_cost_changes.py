@@ -39,7 +39,7 @@ def test_more_requests_more_tokens_each_and_a_dearer_token_are_told_apart() -> N
     assert found.parts.volume == pytest.approx(0.5 * 0.2)  # half as many requests more, each as before
     assert found.parts.usage == pytest.approx((180_000 - 150_000) * 2e-6)  # 1 200 tokens a request after 1 000
     assert found.parts.price == pytest.approx(180_000 * 1e-6)
-    assert found.parts[3:] == (0, 0, 0)
+    assert found.parts[3:] == (0, 0, 0, 0)
     assert found.parts.change == pytest.approx(0.54 - 0.2)
 
 
@@ -74,8 +74,27 @@ def test_without_requests_all_change_of_the_quantity_is_usage() -> None:
 def test_what_has_no_price_on_a_side_is_not_taken_for_a_price_of_zero() -> None:
     before = side({"GET /": 10}, row("GET /", INPUT, 1000, 0.0, names.UNPRICED))
     after = side({"GET /": 10}, row("GET /", INPUT, 1000, 0.3))
-    parts = only(changes(before, after)).parts
-    assert (parts.price, parts.mix) == (0, 0.3)
+    found = only(changes(before, after))
+    assert found.parts == Parts(known=0.3)  # it says nothing of what was spent, so it is no mix
+    assert (found.unpriced_before, found.unpriced_after, found.is_unknown) == (1, 0, True)
+    back = only(changes(after, before))
+    assert back.parts == Parts(known=-0.3)
+    assert (back.unpriced_before, back.unpriced_after, back.is_unknown) == (0, 1, True)
+
+
+def test_unpriced_charges_that_count_none_and_have_no_unit_are_not_a_key_without_costs() -> None:
+    no_usage = row("(idle)", (*INPUT[:-1], ""), 0.0, 0.0, names.UNPRICED, calls=0)
+    found = only(changes(side({}, no_usage), side({}, row("(idle)", INPUT, 1000, 0.3))))
+    assert (found.parts, found.unpriced_before, found.is_unknown) == (Parts(known=0.3), 1, True)
+    still = only(changes(side({}, no_usage), side({}, no_usage)))
+    assert (still.before_usd, still.after_usd, still.is_unknown) == (0, 0, True)
+
+
+def test_a_key_with_a_price_for_something_is_known_in_part_and_free_charges_are_known() -> None:
+    partly = side({"GET /": 1}, row("GET /", WRITE, 1, 0.2), row("GET /", INPUT, 1, 0.0, names.UNPRICED))
+    assert not only(changes(partly, partly)).is_unknown
+    free = side({"GET /": 1}, row("GET /", WRITE, 1, 0.0, names.FREE))
+    assert not only(changes(free, free)).is_unknown
 
 
 def test_estimated_and_priced_charges_of_a_line_are_one_line() -> None:

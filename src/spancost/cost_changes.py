@@ -12,7 +12,9 @@ Where one side has no requests, g is 1: all change of the quantity is usage. A l
 key that is on both, is *mix* (another model, an operation that was not called before): C1 where it is new, and where it
 is gone -g x C0 beside its volume of (g - 1) x C0. So the volume of a key is always (g - 1) times what it cost before. A
 key that is on one side only is *new* (C1) or *gone* (-C0). Rates are averages over regions, SKUs and resources of a
-line. What has no known price on a side is not there on that side.
+line. What has no known price on a side has no USD there, and how many charges that are stands beside it; a line that
+is without a price on one side and has one on the other is *known* where it would be mix: C1 or -g x C0, which says
+nothing of what was spent.
 """
 
 from __future__ import annotations
@@ -49,6 +51,7 @@ class Parts(NamedTuple):
     mix: float = 0.0
     new: float = 0.0
     gone: float = 0.0
+    known: float = 0.0
 
     @property
     def change(self) -> float:
@@ -70,6 +73,9 @@ class LineChange(NamedTuple):
     before_usd: float
     after_usd: float
     parts: Parts
+    unpriced_before: int
+    """Charges without a price, which are not in the USD."""
+    unpriced_after: int
 
     @property
     def rate_before(self) -> float | None:
@@ -93,6 +99,16 @@ class KeyChange(NamedTuple):
     parts: Parts
     lines: tuple[LineChange, ...]
     """The largest change first."""
+    unpriced_before: int
+    """Charges without a price, which are not in the USD; at least 1 where there are any."""
+    unpriced_after: int
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether a side has charges but none with a price: its USD of 0 are not $0."""
+        return known_usd(self.before_usd, self.unpriced_before) is None or (
+            known_usd(self.after_usd, self.unpriced_after) is None
+        )
 
 
 class _Used(NamedTuple):
@@ -100,7 +116,20 @@ class _Used(NamedTuple):
     usd: float
 
 
+_Line = tuple[str, ...]
+
+
+class _Key(NamedTuple):
+    used: dict[_Line, _Used]
+    unpriced: dict[_Line, int]
+
+    def unpriced_of(self, line: _Line) -> int:
+        """Charges of a line without a price; what has no usage has no unit either."""
+        return self.unpriced.get(line, 0) or self.unpriced.get((*line[:-1], ""), 0)
+
+
 _NOTHING: Final = _Used(0.0, 0.0)
+_NOT_THERE: Final = _Key({}, {})
 
 
 def changes(before: Side, after: Side) -> list[KeyChange]:
@@ -112,12 +141,12 @@ def changes(before: Side, after: Side) -> list[KeyChange]:
     olds, news = _by_key(before), _by_key(after)
     found: list[KeyChange] = []
     for key in {*olds, *news, *before.requests, *after.requests}:
-        old, new = olds.get(key, {}), news.get(key, {})
+        old, new = olds.get(key, _NOT_THERE), news.get(key, _NOT_THERE)
         n0, n1 = before.requests.get(key, 0) * before.scale, after.requests.get(key, 0) * after.scale
-        was_there, is_there = bool(old or n0), bool(new or n1)
+        was_there, is_there = bool(any(old) or n0), bool(any(new) or n1)
         lines = [
-            _line_change(line, old.get(line), new.get(line), n0, n1, is_new=not was_there, is_gone=not is_there)
-            for line in {*old, *new}
+            _line_change(line, old, new, n0, n1, is_new=not was_there, is_gone=not is_there)
+            for line in {*old.used, *new.used}
         ]
         lines.sort(key=lambda one: (-abs(one.parts.change), one.line))
         found.append(
@@ -129,6 +158,8 @@ def changes(before: Side, after: Side) -> list[KeyChange]:
                 sum(one.after_usd for one in lines),
                 summed(one.parts for one in lines),
                 tuple(lines),
+                sum(old.unpriced.values()),
+                sum(new.unpriced.values()),
             )
         )
     return sorted(found, key=lambda one: (-abs(one.parts.change), -one.after_usd, one.key))
@@ -142,33 +173,44 @@ def summed(parts: Iterable[Parts]) -> Parts:
     return total
 
 
-def _by_key(side: Side) -> dict[tuple[str, ...], dict[tuple[str, ...], _Used]]:
-    keys: dict[tuple[str, ...], dict[tuple[str, ...], _Used]] = {}
+def known_usd(amount: float, unpriced: int) -> float | None:
+    """Return an amount in USD; None where it is 0 beside charges without a price, which is not $0."""
+    return None if unpriced and not amount else amount
+
+
+def _by_key(side: Side) -> dict[tuple[str, ...], _Key]:
+    keys: dict[tuple[str, ...], _Key] = {}
     for row in side.rows:
-        key, (*line, status) = row.key[: -len(ROW_KEYS)], row.key[-len(ROW_KEYS) :]
-        used = keys.setdefault(key, {})
-        if status in (names.UNPRICED, names.DUPLICATE):  # nobody knows what it costs, or it is charged elsewhere
+        key, (*parts, status) = row.key[: -len(ROW_KEYS)], row.key[-len(ROW_KEYS) :]
+        used, unpriced = keys.setdefault(key, _Key({}, {}))
+        line = tuple(parts)
+        if status == names.UNPRICED:  # nobody knows what it costs; a span's second charge counts none
+            unpriced[line] = unpriced.get(line, 0) + max(1, sum(row.unpriced.values()))
+            continue
+        if status == names.DUPLICATE:  # charged elsewhere
             continue
         # What was reported as a sum has no quantity: then calls are its unit.
         quantity = row.quantity or (row.charge_count if row.usd else 0.0)
-        so_far = used.get(tuple(line), _NOTHING)
-        used[tuple(line)] = _Used(so_far.quantity + quantity * side.scale, so_far.usd + row.usd * side.scale)
+        so_far = used.get(line, _NOTHING)
+        used[line] = _Used(so_far.quantity + quantity * side.scale, so_far.usd + row.usd * side.scale)
     return keys
 
 
-def _line_change(
-    line: tuple[str, ...], old: _Used | None, new: _Used | None, n0: float, n1: float, *, is_new: bool, is_gone: bool
-) -> LineChange:
-    (q0, c0), (q1, c1) = old or _NOTHING, new or _NOTHING
+def _line_change(line: _Line, old: _Key, new: _Key, n0: float, n1: float, *, is_new: bool, is_gone: bool) -> LineChange:
+    (q0, c0), (q1, c1) = old.used.get(line, _NOTHING), new.used.get(line, _NOTHING)
+    unpriced = old.unpriced_of(line), new.unpriced_of(line)
     if is_new:
         parts = Parts(new=c1)
     elif is_gone:
         parts = Parts(gone=-c0)
     else:
         growth = n1 / n0 if n0 and n1 else 1.0
+        volume, other = (growth - 1) * c0, c1 - growth * c0
         if q0 and q1:
             rate = c0 / q0
-            parts = Parts((growth - 1) * c0, (q1 - growth * q0) * rate, c1 - q1 * rate)
+            parts = Parts(volume, (q1 - growth * q0) * rate, c1 - q1 * rate)
+        elif (unpriced[0] and not q0) or (unpriced[1] and not q1):
+            parts = Parts(volume, known=other)
         else:
-            parts = Parts(volume=(growth - 1) * c0, mix=c1 - growth * c0)
-    return LineChange(line, q0, q1, c0, c1, parts)
+            parts = Parts(volume, mix=other)
+    return LineChange(line, q0, q1, c0, c1, parts, *unpriced)

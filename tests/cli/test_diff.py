@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from spancost.charge import changed_line
 from spancost.sinks.ledger.schema import DAY
 from spancost.sinks.ledger.writer import Ledger
 from spancost.window import IDLE, INNER, EntryLabels, Origin
@@ -204,6 +205,42 @@ def test_unpriced_charges_are_counted_and_not_compared(cli: Cli, two_months: Pat
     found = compared(cli, two_months, other)
     assert (found["before"]["unpriced"], found["after"]["unpriced"]) == (0, 1)
     assert "Not priced, and not in it" in cli("diff", str(two_months), str(other)).stdout
+
+
+def test_a_key_without_a_price_is_a_question_mark_and_null_and_a_price_that_became_known_is_no_spending(
+    cli: Cli, tmp_path: Path
+) -> None:
+    unknown = traces(tmp_path, "main.jsonl", *chat_spans(10, 1000, "nobody-knows-this-model"))
+    known_file = tmp_path / "known.sqlite"
+    unknown_file = tmp_path / "unknown.sqlite"
+    unpriced = changed_line(CHAT, status="unpriced", reason="unknown_model", source="")
+    for file, line, usd in ((unknown_file, unpriced, 0.0), (known_file, CHAT, TOKEN_USD)):
+        call = charged(charge(line, 1000, usd), labels=CHAT_LABELS, position=INNER, minute=OCTOBER, times=10)
+        ledger = Ledger(file, Origin("shop", "prod"), now=lambda: OCTOBER * 60.0)
+        ledger.write(batch_of(call, served(10, labels=CHAT_LABELS, minute=OCTOBER)))
+
+    for one in (unknown, unknown_file):
+        found = compared(cli, one, one)
+        row = row_of(found, "POST /chat")
+        assert (row["before_usd"], row["after_usd"], row["change_usd"]) == (None, None, None)
+        assert row["unpriced_before"] == row["unpriced_after"] > 0
+        assert (found["before"]["usd"], found["after"]["usd"], found["change_usd"]) == (None, None, None)
+
+    row = row_of(compared(cli, unknown_file, known_file), "POST /chat")
+    assert (row["before_usd"], row["change_usd"]) == (None, None)
+    assert row["after_usd"] == row["parts_usd"]["known"] == pytest.approx(10 * 1000 * TOKEN_USD)
+    assert row["parts_usd"]["mix"] == 0
+    assert row["lines"][0]["before_usd"] is None
+    (shown,) = csv.DictReader(io.StringIO(cli("diff", str(unknown_file), str(known_file), "--format", "csv").stdout))
+    assert (shown["before_usd"], shown["change_usd"], shown["unpriced_before"]) == ("", "", "10")
+    table = cli("diff", str(unknown_file), str(known_file), "--format", "markdown").stdout
+    assert "| POST /chat | ? | $0.0025 | ? |  | +$0.0025 |" in table.splitlines()
+    assert "$0 before" not in table
+
+    done = cli("diff", str(unknown_file), str(known_file), "--fail-over", "0usd")
+    assert done.returncode == 0
+    assert "--fail-over leaves out +$0.0025 of what is priced on one side only" in done.stderr
+    assert "1 key has no known price on a side" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,23 @@ from rich.text import Text
 from spancost import names
 from spancost.cli import EXIT_FINDINGS
 from spancost.cli._completion import complete_keys
-from spancost.cli._format import Column, Hanging, clock, console, fits, number, print_json, print_table, rate, show, usd
+from spancost.cli._format import (
+    UNKNOWN,
+    Column,
+    Hanging,
+    clock,
+    console,
+    fits,
+    number,
+    print_json,
+    print_table,
+    rate,
+    show,
+    usd,
+)
 from spancost.cli._ledger import LedgerOption, fail, ledger_path, open_ledger
 from spancost.cli._periods import ACCEPTED, Period, is_period, period
-from spancost.cost_changes import ROW_KEYS, KeyChange, LineChange, Parts, Side, changes, summed
+from spancost.cost_changes import ROW_KEYS, KeyChange, LineChange, Parts, Side, changes, known_usd, summed
 from spancost.errors import LedgerError, MissingExtraError, SpancostError, suggest
 from spancost.sinks.ledger.query import TIME_KEYS, UTC_NAME, Selection, canonical_key
 from spancost.sinks.ledger.reader import LedgerReader
@@ -44,6 +57,7 @@ _EXPLAINED: Final = {
     "mix": "other things are called",
     "new": "was not there before",
     "gone": "is not there any more",
+    "known": "priced on one side only",
 }
 
 
@@ -90,6 +104,11 @@ class _Answer(NamedTuple):
     @property
     def after_usd(self) -> float:
         return sum(row.after_usd for row in self.rows)
+
+    @property
+    def unpriced(self) -> tuple[int, int]:
+        """Charges without a price before and after."""
+        return sum(row.unpriced_before for row in self.rows), sum(row.unpriced_after for row in self.rows)
 
     @property
     def parts(self) -> Parts:
@@ -154,6 +173,9 @@ def diff(
       mix     C1 or -g x C0       a model or operation that one side only has
       new     C1                  a key that was not there before
       gone    -C0                 a key that is not there any more
+      known   C1 or -g x C0       no price was known on one side
+
+    What has no price is ? and not $0. --fail-over leaves out what is priced on one side only, and says so.
 
     Periods of different length are compared per day, unless --absolute. A period is a month (2026-10), a day
     (2026-10-05, today, yesterday), the last 7d, or FROM..TO such as 14d..7d.
@@ -188,6 +210,9 @@ def diff(
         _print_markdown(answer, limit)
     else:
         _print_table(answer, limit)
+    if wanted:
+        for line in _left_out(answer):
+            typer.echo(line, err=True)
     over = wanted and _over(answer, wanted)
     if over:
         typer.echo(over, err=True)
@@ -276,7 +301,8 @@ def _load_ledger(
         for one in idle:
             status = names.UNPRICED if one.unpriced and not one.usd else names.PRICED
             line = (names.COMPUTE, "", "idle", one.service, "s", status)
-            rows.append(LedgerRow((*key, *line), 0, 1, one.seconds, 0.0, one.usd, one.list_usd, components, {}))
+            counts = {names.COMPUTE: one.unpriced} if one.unpriced else {}
+            rows.append(LedgerRow((*key, *line), 0, 1, one.seconds, 0.0, one.usd, one.list_usd, components, counts))
     unpriced = sum(row.charge_count for row in reader.unpriced(selection) if row.component != names.COMPUTE)
     return _Loaded(name, kind, rows, requests, reader.totals(selection).requests, unpriced, minutes)
 
@@ -324,7 +350,8 @@ def _limit(text: str) -> _Limit:
 
 def _over(answer: _Answer, limit: _Limit) -> str:
     """Return what is over the limit; empty if nothing is."""
-    old, new, of = answer.before_usd, answer.after_usd, "in all"
+    # Only spending is limited: a price that became known is none, nor is one that was lost a saving.
+    old, new, of = answer.before_usd, answer.after_usd - answer.parts.known, "in all"
     if limit.per_request:
         requests = answer.requests
         if not all(requests):
@@ -335,6 +362,18 @@ def _over(answer: _Answer, limit: _Limit) -> str:
     if change <= allowed:
         return ""
     return f"over {limit.text}: {usd(old)} before, {usd(new)} after {of}, {_signed(change)} ({_percent(old, new)})"
+
+
+def _left_out(answer: _Answer) -> list[str]:
+    """Return what a limit does not look at, in sentences."""
+    lines: list[str] = []
+    known, unknown = answer.parts.known, sum(row.is_unknown for row in answer.rows)
+    if known:
+        lines.append(f"--fail-over leaves out {_signed(known)} of what is priced on one side only")
+    if unknown:
+        keys = "1 key has" if unknown == 1 else f"{number(unknown)} keys have"
+        lines.append(f"--fail-over: {keys} no known price on a side")
+    return lines
 
 
 # --- table and markdown -------------------------------------------------------------------------
@@ -406,13 +445,14 @@ def _columns(answer: _Answer, limit: int) -> tuple[list[Column], list[Column], l
             )
             for column in keys[1:]
         ]
+    whole = _added(answer.rows, len(answer.by))
     old, new, total = answer.before_usd, answer.after_usd, answer.parts
     per = " A DAY" if answer.is_per_day else ""
     amounts = [
-        Column(f"BEFORE{per}", [*(usd(line.before_usd) for line in lines), usd(old)]),
-        Column(f"AFTER{per}", [*(usd(line.after_usd) for line in lines), usd(new)]),
-        Column("CHANGE", [*(_part(line.parts.change, line) for line in lines), _shown(new - old, old + new)]),
-        Column("%", [*(_percent(line.before_usd, line.after_usd) for line in lines), _percent(old, new)]),
+        Column(f"BEFORE{per}", [_amount(line.before_usd, line.unpriced_before) for line in (*lines, whole)]),
+        Column(f"AFTER{per}", [_amount(line.after_usd, line.unpriced_after) for line in (*lines, whole)]),
+        Column("CHANGE", [UNKNOWN if line.is_unknown else _part(line.parts.change, line) for line in (*lines, whole)]),
+        Column("%", ["" if line.is_unknown else _percent(line.before_usd, line.after_usd) for line in (*lines, whole)]),
     ]
     parts = [
         Column(
@@ -433,7 +473,14 @@ def _added(rows: Sequence[KeyChange], width: int) -> KeyChange:
         sum(row.after_usd for row in rows),
         summed(row.parts for row in rows),
         (),
+        sum(row.unpriced_before for row in rows),
+        sum(row.unpriced_after for row in rows),
     )
+
+
+def _amount(amount: float, unpriced: int) -> str:
+    known = known_usd(amount, unpriced)
+    return UNKNOWN if known is None else usd(known)
 
 
 def _part(amount: float, row: KeyChange) -> str:
@@ -469,11 +516,13 @@ def _notes(answer: _Answer, limit: int) -> list[str]:
         for name, value in parts._asdict().items()
         if abs(value) > _NOISE * (old + new)
     ]
+    is_unknown = _added(answer.rows, len(answer.by)).is_unknown
     a_day = " a day" if answer.is_per_day else ""
     list_price = ", list price" if answer.cost == "list" else ""
     lines.append(
-        f"{usd(old)} before, {usd(new)} after{a_day}{list_price}: {_signed(new - old)}"
-        + (f" ({_percent(old, new)})" if old else "")
+        f"{_amount(old, answer.unpriced[0])} before, {_amount(new, answer.unpriced[1])} after{a_day}{list_price}: "
+        + (UNKNOWN if is_unknown else _signed(new - old))
+        + (f" ({_percent(old, new)})" if old and not is_unknown else "")
         + (f": {', '.join(split)}." if split else ".")
     )
     n0, n1 = answer.requests
@@ -481,7 +530,9 @@ def _notes(answer: _Answer, limit: int) -> list[str]:
         per = 1000.0
         lines.append(
             f"{number(round(n0, 1))} requests before, {number(round(n1, 1))} after{a_day}; per 1,000 requests "
-            f"{usd(old / n0 * per)} before, {usd(new / n1 * per)} after ({_percent(old / n0, new / n1)})."
+            f"{_amount(old / n0 * per, answer.unpriced[0])} before, "
+            f"{_amount(new / n1 * per, answer.unpriced[1])} after"
+            + (f" ({_percent(old / n0, new / n1)})." if old and not is_unknown else ".")
         )
     lines.append(_compared_sentence(answer))
     if answer.before.unpriced or answer.after.unpriced:
@@ -548,7 +599,7 @@ def _mover(row: KeyChange, line: LineChange) -> str:
         )
     if abs(parts.price) > noise and line.rate_before is not None and line.rate_after is not None:
         why.append(f"price {_signed(parts.price)} ({rate(line.rate_before)} to {rate(line.rate_after)} a {unit})")
-    why += [name for name in ("mix", "new", "gone") if abs(getattr(parts, name)) > noise]
+    why += [name for name in ("mix", "new", "gone", "known") if abs(getattr(parts, name)) > noise]
     key = " ".join(part or _NOTHING for part in row.key) if row.key[0] != _IDLE else _IDLE
     return f"{_signed(parts.change)}  {key}: {what} {unit}: {', '.join(why)}"
 
@@ -558,19 +609,21 @@ def _mover(row: KeyChange, line: LineChange) -> str:
 
 def _document(answer: _Answer) -> dict[str, Any]:
     n0, n1 = answer.requests
+    unpriced = answer.unpriced
+    is_unknown = _added(answer.rows, len(answer.by)).is_unknown
     return {
         "by": answer.by,
         "cost": answer.cost,
         "per": "day" if answer.is_per_day else "period",
-        "before": _side_document(answer.before, answer.before_usd, n0),
-        "after": _side_document(answer.after, answer.after_usd, n1),
-        "change_usd": answer.after_usd - answer.before_usd,
+        "before": _side_document(answer.before, known_usd(answer.before_usd, unpriced[0]), n0),
+        "after": _side_document(answer.after, known_usd(answer.after_usd, unpriced[1]), n1),
+        "change_usd": None if is_unknown else answer.after_usd - answer.before_usd,
         "parts_usd": answer.parts._asdict(),
         "rows": [_row_document(row, answer.by) for row in answer.rows],
     }
 
 
-def _side_document(side: _Loaded, amount: float, requests: float) -> dict[str, Any]:
+def _side_document(side: _Loaded, amount: float | None, requests: float) -> dict[str, Any]:
     return {
         "name": side.name,
         "kind": side.what,
@@ -586,9 +639,11 @@ def _row_document(row: KeyChange, by: Sequence[str]) -> dict[str, Any]:
         **dict(zip(by, row.key, strict=True)),
         "requests_before": row.requests_before,
         "requests_after": row.requests_after,
-        "before_usd": row.before_usd,
-        "after_usd": row.after_usd,
-        "change_usd": row.after_usd - row.before_usd,
+        "before_usd": known_usd(row.before_usd, row.unpriced_before),
+        "after_usd": known_usd(row.after_usd, row.unpriced_after),
+        "change_usd": None if row.is_unknown else row.after_usd - row.before_usd,
+        "unpriced_before": row.unpriced_before,
+        "unpriced_after": row.unpriced_after,
         "parts_usd": row.parts._asdict(),
         "lines": [
             {
@@ -597,8 +652,8 @@ def _row_document(row: KeyChange, by: Sequence[str]) -> dict[str, Any]:
                 "quantity_after": line.quantity_after,
                 "rate_before_usd": line.rate_before,
                 "rate_after_usd": line.rate_after,
-                "before_usd": line.before_usd,
-                "after_usd": line.after_usd,
+                "before_usd": known_usd(line.before_usd, line.unpriced_before),
+                "after_usd": known_usd(line.after_usd, line.unpriced_after),
                 "parts_usd": line.parts._asdict(),
             }
             for line in row.lines
@@ -609,7 +664,10 @@ def _row_document(row: KeyChange, by: Sequence[str]) -> dict[str, Any]:
 def _print_csv(answer: _Answer) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     amounts = ["requests_before", "requests_after", "before_usd", "after_usd", "change_usd"]
-    writer.writerow([*answer.by, *amounts, *(f"{name}_usd" for name in Parts._fields)])
+    counts = ["unpriced_before", "unpriced_after"]
+    writer.writerow([*answer.by, *amounts, *(f"{name}_usd" for name in Parts._fields), *counts])
     for row in answer.rows:
         document = _row_document(row, answer.by)
-        writer.writerow([*row.key, *(document[name] for name in amounts), *row.parts])
+        writer.writerow(
+            [*row.key, *(document[name] for name in amounts), *row.parts, *(document[name] for name in counts)]
+        )
