@@ -100,7 +100,8 @@ class CostSpanProcessor(SpanProcessor):
                 return
             context = get_current() if parent_context is None else parent_context
             parent: Any = getattr(context.get(_SPAN_KEY), NODE_ATTRIBUTE, None)
-            if parent is not None and parent.is_entry and kind_of(span) == CONSUMER and _is_one_message(span, parent):
+            # The root's kind first: it is there already, and nearly never a consumer's.
+            if parent is not None and parent.is_entry and parent.root.kind == CONSUMER and _is_one_message(span, parent):
                 parent = None
             node = SpanNode(span)
             if ATTRIBUTION_KEY in context:
@@ -157,7 +158,6 @@ class CostSpanProcessor(SpanProcessor):
     def _start_root(self, node: SpanNode, span: Span, now: float) -> None:
         engine = self._engine
         tree = engine.tree or engine.begin(now)
-        node.is_entry = True
         root = LocalRoot(span, engine.epoch, kind_of(span), now)
         tags = node.tags
         if tags is not None:
@@ -167,6 +167,7 @@ class CostSpanProcessor(SpanProcessor):
             root.trail = []
             root.trace_id = span.get_span_context().trace_id
         tree.start_root(root, node, now)
+        node.is_entry = True  # last: whoever sees it finds the root
 
     def _ending(self, span: Span, end_time: int | None) -> None:
         """Entry of the `end_patch` technique."""
@@ -458,7 +459,7 @@ def _is_one_message(span: Span, parent: SpanNode) -> bool:
     receiving = parent.span
     return (
         receiving is not None
-        and kind_of(receiving) == CONSUMER
+        and kind_of(span) == CONSUMER
         and message_step(receiving.name, receiving.attributes or _NO_ATTRIBUTES) == RECEIVE
         and message_step(span.name, span.attributes or _NO_ATTRIBUTES) == PROCESS
     )
