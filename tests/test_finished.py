@@ -330,6 +330,53 @@ def test_spans_that_late_ones_are_known_by_are_forgotten_with_the_oldest_traces(
         assert late == {_LABELS: pytest.approx(2 * SMS_USD), EntryLabels("", "", "sms"): pytest.approx(SMS_USD)}
 
 
+@pytest.mark.parametrize("steps", [0, 1, 2])
+def test_a_call_that_was_charged_before_its_outer_span_came_is_charged_once(steps: int) -> None:
+    outer = Span(20, 1, "ChatOpenAI", "INTERNAL", chat(100, 10), "langchain", parent_is_remote=False)
+    between = [Span(21 + number, 20 + number, "step", parent_is_remote=False) for number in range(steps)]
+    with exporting_world() as world:
+        _export(world, _CHAT._replace(parent=20 + steps))
+        world.clock.advance(300.0)
+        world.publish()
+        assert world.usd(names.LLM) == pytest.approx(chat_usd(100, 10))
+        for step in reversed(between[1:]):  # cut once more
+            _export(world, step)
+            world.clock.advance(300.0)
+            world.publish()
+        _export(world, *between[:1], outer, _ROOT)
+        world.publish(final=True)
+        assert world.usd(names.LLM) == pytest.approx(chat_usd(100, 10))
+        duplicates = [key for key in world.recorded.charges if key.line.status == names.DUPLICATE]
+        assert [key.labels for key in duplicates] == [_LABELS]
+        assert world.recorded.late_usd() == pytest.approx(chat_usd(100, 10))
+
+
+def test_another_call_above_one_that_was_charged_before_is_charged_too() -> None:
+    outer = Span(20, 1, "ChatOpenAI", "INTERNAL", chat(300, 30), "langchain", parent_is_remote=False)
+    ids = {"gen_ai.response.id": "resp-2"}
+    with exporting_world() as world:
+        _export(world, _CHAT._replace(parent=20, attributes={**chat(100, 10), "gen_ai.response.id": "resp-1"}))
+        world.clock.advance(300.0)
+        world.publish()
+        _export(world, outer._replace(attributes={**chat(300, 30), **ids}), _ROOT)
+        world.publish(final=True)
+        assert world.usd(names.LLM) == pytest.approx(chat_usd(100, 10) + chat_usd(300, 30))
+
+
+def test_calls_that_were_charged_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(finished, "_MAX_REMEMBERED_CALLS", 2)
+    outer = Span(20, 1, "ChatOpenAI", "INTERNAL", chat(100, 10), "langchain", parent_is_remote=False)
+    with exporting_world() as world:
+        for trace in (1, 2, 3):
+            _export(world, _CHAT._replace(trace=trace, parent=20))
+        world.clock.advance(300.0)
+        world.publish()
+        for trace in (1, 2, 3):
+            _export(world, outer._replace(trace=trace), _ROOT._replace(trace=trace))
+        world.publish(final=True)
+        assert world.usd(names.LLM) == pytest.approx((3 + 1) * chat_usd(100, 10))  # the oldest is forgotten
+
+
 def test_a_trace_whose_root_does_not_come_is_priced_as_it_is_and_counted() -> None:
     with exporting_world() as world:
         _export(world, _PUT)

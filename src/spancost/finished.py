@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from opentelemetry.trace import NonRecordingSpan
@@ -25,8 +25,8 @@ from spancost.charge import Charge, price_line
 from spancost.claims import is_claimed
 from spancost.journal import Finished, FinishedRequest
 from spancost.offline.local_trees import LocalTree, local_trees
-from spancost.offline.pricing import Measured, Process
-from spancost.offline.table import LOCAL, ONE_MESSAGE, REMOTE
+from spancost.offline.pricing import HeldCall, Measured, Process
+from spancost.offline.table import KIND_BITS, LOCAL, ONE_MESSAGE, REMOTE, REPEATED
 from spancost.trace_choice import TraceChoice
 from spancost.window import ENTRY, Attribution, EntryLabels, KeptNode, KeptTrace, Origin
 
@@ -46,6 +46,8 @@ _MAX_READY: Final = 10_000
 """Finished trees that wait for the publishing thread; beyond that an exporter folds them itself."""
 _MAX_REMEMBERED: Final = 50_000
 """Booked spans whose late children are known by them."""
+_MAX_REMEMBERED_CALLS: Final = 5_000
+"""LLM calls charged without the spans above them, which may be views of the same calls."""
 _MAX_KEPT_NODES: Final = 1_000
 _LINGER_S: Final = 5.0
 """A complete tree waits this long for spans that end after their local root."""
@@ -102,6 +104,16 @@ class _Whose(NamedTuple):
 
     labels: EntryLabels
     attribution: Attribution
+
+
+class _Charged(NamedTuple):
+    """An LLM call that was charged in a tree without its local root."""
+
+    call: HeldCall
+    span_id: int
+    kind: int
+    parent_id: int
+    """The parent of that tree's topmost span, which may still come."""
 
 
 class _Trace:
@@ -163,6 +175,9 @@ class FinishedSpans:
         self._remembered: dict[int, dict[int, _Whose]] = {}
         """Booked spans by trace and id, the oldest traces first."""
         self._remembered_spans = 0
+        self._charged: dict[int, list[_Charged]] = {}
+        """LLM calls by trace, the oldest traces first."""
+        self._charged_calls = 0
 
     # --- from exporters ---------------------------------------------------------------------------
 
@@ -259,6 +274,7 @@ class FinishedSpans:
             if self._engine.keep_traces:
                 trace.nodes = {}
             self._traces[span.trace_id] = trace
+            self._recall(span.trace_id, trace.measured, process)
         trace.last_at = span.received_at
         if span.span_id in trace.seen:
             return
@@ -305,6 +321,7 @@ class FinishedSpans:
                 if tree.is_whole or tree.is_below_booked:
                     whose[tree.root] = _Whose(made.labels, made.attribution)
             self._remember(trace_id, trace, whose)
+            self._remember_calls(trace_id, trace.measured, trees)
         except Exception:
             self._engine.errors.caught(_PLACE)
 
@@ -352,6 +369,32 @@ class FinishedSpans:
         self._remembered_spans += len(booked)
         while self._remembered_spans > _MAX_REMEMBERED:
             self._remembered_spans -= len(self._remembered.pop(next(iter(self._remembered))))
+
+    def _remember_calls(self, trace_id: int, measured: Measured, trees: Sequence[LocalTree]) -> None:
+        """Keep the LLM calls that were charged although spans above them may still come."""
+        if not measured.held:
+            return
+        table = measured.table
+        open_trees = {tree.root for tree in trees if not tree.is_whole and not tree.is_below_booked}
+        charged = [
+            _Charged(call, table.ids[call.span], table.marks[call.span] & KIND_BITS, table.parent_ids[root])
+            for call in measured.held
+            if (root := table.roots[call.span]) in open_trees and not table.marks[call.span] & REPEATED
+        ]
+        if charged:
+            self._charged.setdefault(trace_id, []).extend(charged)
+            self._charged_calls += len(charged)
+        while self._charged_calls > _MAX_REMEMBERED_CALLS:
+            self._charged_calls -= len(self._charged.pop(next(iter(self._charged))))
+
+    def _recall(self, trace_id: int, measured: Measured, process: Process) -> None:
+        """Put LLM calls of a trace that were charged before among its spans, so that none is charged again."""
+        charged = self._charged.pop(trace_id, ())
+        self._charged_calls -= len(charged)
+        for call, span_id, kind, parent_id in charged:
+            entry = measured.entries.of_name("")
+            span = measured.table.add(trace_id, span_id, parent_id, kind | LOCAL, process.number, entry)
+            measured.held.append(call._replace(span=span, is_charged=True))
 
 
 def _whose_tree(measured: Measured, tree: LocalTree) -> Attribution:

@@ -161,23 +161,33 @@ def _is_beside(table: SpanTable, outer: HeldCall, inner: HeldCall, above_inner: 
 
 
 def _charge_once(charges: ChargeTable, same: Sequence[HeldCall]) -> int:
-    """Charge each real call of a group on its outermost span; returns how many spans are duplicates."""
+    """Charge each real call of a group on its outermost span; returns how many spans are duplicates.
+
+    A call that was charged before stays where it is.
+    """
     if len(same) == 1:
         _charge(charges, same[0], same[0].usage)
         return 0
+    same = sorted(same, key=_is_still_to_charge)
     owners: set[int] = set()
     # The start of a view comes back with its call: here it tells which span it was.
     for usage, number in orphaned([HeldUsage(call.scope, call.usage, number) for number, call in enumerate(same)]):
         owners.add(number)
         _charge(charges, same[number], usage)
     for number, call in enumerate(same):
-        if number not in owners:
+        if number not in owners and not call.is_charged:
             line = duplicate(call.usage.provider, call.usage.operation)
             charges.add(call.span, (line,), call.start_ns, call.end_ns)
     return len(same) - len(owners)
 
 
+def _is_still_to_charge(call: HeldCall) -> bool:
+    return not call.is_charged
+
+
 def _charge(charges: ChargeTable, call: HeldCall, usage: LlmUsage) -> None:
+    if call.is_charged:
+        return
     made: Sequence[Charge] = ()
     try:
         if call.meters.llm is not None:

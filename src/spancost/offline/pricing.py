@@ -71,6 +71,8 @@ class HeldCall(NamedTuple):
     price_ns: int
     """The time whose prices hold."""
     meters: MeterSet
+    is_charged: bool = False
+    """It was charged before: other views of the call are duplicates of it."""
 
 
 class Measured:
