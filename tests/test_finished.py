@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from decimal import Decimal
+from itertools import permutations
 from typing import Any, cast
 
 import pytest
@@ -141,6 +142,20 @@ def test_a_trace_in_any_order_and_any_cut_costs_what_the_whole_costs_stored(
         total = sum(record.total_usd for record in world.requests().values())
         assert total == pytest.approx(world.usd(), rel=1e-9, abs=1e-18)
         assert world.recorded.late_usd() == 0
+
+
+@pytest.mark.parametrize("order", list(permutations(range(4))))
+def test_calls_of_exactly_the_same_time_are_told_apart_in_any_order(order: tuple[int, ...]) -> None:
+    spans = [
+        Span(1, 0, "GET /carts/{id}", "SERVER", server(response_bytes=0), end_ns=NOW_NS + 100 * _MS),
+        Span(2, 1, "step", end_ns=NOW_NS + 100 * _MS, parent_is_remote=False),
+        Span(3, 1, "chain", "INTERNAL", chat(100, 10), "langchain", parent_is_remote=False),
+        Span(4, 2, "chat", "CLIENT", chat(100, 10), "openai", parent_is_remote=False),
+    ]
+    with exporting_world() as world:
+        _export(world, *(spans[number] for number in order))
+        world.publish(final=True)
+        assert world.usd(names.LLM) == pytest.approx(chat_usd(100, 10))
 
 
 @settings(max_examples=60, deadline=None)

@@ -123,10 +123,14 @@ def _same_calls(table: SpanTable, calls: Sequence[HeldCall]) -> list[list[HeldCa
             index = leaders[index]
         return index
 
-    ordered = sorted(calls, key=lambda call: (call.start_ns, -call.end_ns, call.span))
+    above = {call.span: list(islice(table.ancestors(call.span), _MAX_DEPTH)) for call in calls}
+    # Of calls at the same time the higher one is the outer one, in whatever order they were read.
+    ordered = sorted(
+        calls, key=lambda call: (call.start_ns, -call.end_ns, len(above[call.span]), table.ids[call.span], call.span)
+    )
     places = {call.span: place for place, call in enumerate(ordered)}
-    ancestors = [list(islice(table.ancestors(call.span), _MAX_DEPTH)) for call in ordered]
-    depths = [len(above) for above in ancestors]
+    ancestors = [above[call.span] for call in ordered]
+    depths = [len(spans) for spans in ancestors]
     open_calls: list[int] = []
     for place, call in enumerate(ordered):
         around = {places[span] for span in ancestors[place] if span in places}
