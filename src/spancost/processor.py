@@ -101,8 +101,8 @@ class CostSpanProcessor(SpanProcessor):
             context = get_current() if parent_context is None else parent_context
             parent: Any = getattr(context.get(_SPAN_KEY), NODE_ATTRIBUTE, None)
             # The root's kind first: it is there already, and nearly never a consumer's.
-            if parent is not None and parent.is_entry and parent.root.kind == CONSUMER and _is_one_message(span, parent):
-                parent = None
+            if parent is not None and parent.is_entry and parent.root.kind == CONSUMER:
+                parent = None if _is_one_message(span, parent) else parent
             node = SpanNode(span)
             if ATTRIBUTION_KEY in context:
                 node.tags = cast("Attribution | None", context[ATTRIBUTION_KEY])
