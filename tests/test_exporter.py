@@ -267,7 +267,9 @@ def test_a_processor_that_was_added_by_hand_says_so_unless_the_sampler_drops_not
             for call in engine.upkeep:
                 call()
     assert engine.sampled_only is is_said
-    assert sum("only sampled spans" in record.message for record in caplog.records) <= int(is_said)
+    # The publishing thread of another test's engine may have something to say at the same time.
+    own = [record for record in caplog.records if record.thread == threading.get_ident()]
+    assert sum("only sampled spans" in record.message for record in own) <= int(is_said)
     provider.shutdown()
 
 
