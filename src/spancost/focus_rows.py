@@ -19,6 +19,7 @@ from spancost import names
 from spancost.focus import cloud_service, provider_name
 from spancost.sinks.ledger.query import LABEL_KEY, TIME_KEYS, UTC_NAME, zone
 from spancost.sinks.ledger.rows import ChargeRow
+from spancost.sinks.ledger.schema import LINE_COLUMNS
 
 TEXT: Final = "text"
 NUMBER: Final = "number"
@@ -39,22 +40,11 @@ DETAIL_KEYS: Final = (
     "feature",
     "tenant",
     "team",
-    "component",
-    "provider",
-    "operation",
-    "model",
-    "unit",
-    "region",
-    "sku",
-    "resource",
-    "status",
-    "reason",
-    "basis",
-    "source",
+    *LINE_COLUMNS,
     "position",
 )
 """Keys of an export of every row."""
-_OWNERS: Final = ("feature", "tenant", "team")
+_OWNERS: Final = names.ATTRIBUTION_LABELS
 _COLUMN_OF_KEY: Final[Mapping[str, str]] = {
     "cloud_service": "ServiceName",
     "provider": "ProviderName",

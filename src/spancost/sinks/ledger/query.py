@@ -18,6 +18,7 @@ from spancost.sinks.ledger.schema import (
     CHARGES,
     DAY,
     DETAIL,
+    ENTRYPOINT_NAME,
     HOUR,
     LABEL_COLUMNS,
     LINE_COLUMNS,
@@ -40,9 +41,6 @@ LEDGER_KEYS: Final = (*REQUEST_KEYS, *LINE_COLUMNS, "cloud_service", "position")
 """Everything rows can be split by, beside free labels. `entrypoint` is `METHOD route` for HTTP and the entrypoint's
 name otherwise; `cloud_service` is FOCUS's ServiceName; times are ISO, in the time zone asked for."""
 _ALIASES: Final = {"route": "http_route", "method": "http_request_method"}
-_ENTRYPOINT: Final = (
-    "CASE WHEN b.http_route <> '' THEN ltrim(b.http_request_method || ' ' || b.http_route) ELSE b.entrypoint END"
-)
 _LABEL_NAME: Final = re.compile(r"[^\"\\\x00-\x1f]{1,60}")
 _OWNER_LINE_KEYS: Final = ("component", "status", "position")
 
@@ -241,7 +239,7 @@ class Statement:
             name = key.removeprefix(LABEL_KEY).replace("'", "''")
             return f"CASE a.labels WHEN '' THEN '' ELSE coalesce(json_extract(a.labels, '$.\"{name}\"'), '') END"
         if key == "entrypoint":
-            return _ENTRYPOINT
+            return ENTRYPOINT_NAME
         if key == "position":
             return POSITION_NAME
         if key == "cloud_service":

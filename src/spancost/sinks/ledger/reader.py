@@ -152,7 +152,7 @@ class LedgerReader:
             LedgerError: A key is unknown, or the file cannot be read.
         """
         question = self._question(by, selection)
-        usd = _LIST if selection.at_list_price else "c.usd"
+        usd = self._usd(selection)
         components = ", ".join(
             f"sum(CASE WHEN l.component = '{name}' THEN {usd} ELSE 0.0 END), "
             + _unpriced_count(f"l.component = '{name}' AND {_IS_UNPRICED}")
@@ -196,7 +196,7 @@ class LedgerReader:
         """Return the sums of everything selected."""
         question = self._question((), selection)
         cut = question.cut()
-        usd = _LIST if selection.at_list_price else "c.usd"
+        usd = self._usd(selection)
         row = self._ask(
             question,
             CHARGES,
@@ -222,7 +222,7 @@ class LedgerReader:
     def estimated(self, selection: Selection = EVERYTHING) -> list[EstimatedRow]:
         """Return what was assumed, dearest first; idle compute included."""
         question = self._question(("component", "basis", "region", "sku", "source"), selection)
-        usd = _LIST if selection.at_list_price else "c.usd"
+        usd = self._usd(selection)
         is_estimated = f"l.status = '{names.ESTIMATED}'"
         found = self._ask(question, CHARGES, question.cut(), f"sum(c.count), sum({usd})", [is_estimated])
         return sorted((EstimatedRow(*row) for row in found), key=lambda row: (-row.usd, row))
@@ -230,16 +230,10 @@ class LedgerReader:
     @_in_one_state
     def idle(self, selection: Selection = EVERYTHING) -> list[IdleRow]:
         """Return idle compute per service, dearest first."""
-        question = self._question(("service",), selection)
-        usd = _LIST if selection.at_list_price else "c.usd"
-        found = self._ask(
-            question,
-            CHARGES,
-            question.cut(),
-            f"sum(c.quantity), sum({usd}), sum({_LIST}), {_unpriced_count(_IS_UNPRICED)}",
-            [_IS_IDLE],
+        sums = self.idle_sums(["service"], selection)
+        return sorted(
+            (IdleRow(service, *idle) for (service,), idle in sums.items()), key=lambda row: (-row.usd, row.service)
         )
-        return sorted((IdleRow(*row) for row in found), key=lambda row: (-row.usd, row.service))
 
     @_in_one_state
     def idle_rows(self, by: Sequence[str], selection: Selection = EVERYTHING) -> dict[tuple[str, ...], float]:
@@ -251,10 +245,7 @@ class LedgerReader:
 
             selection: Which part of the ledger.
         """
-        question = self._question(by, selection)
-        usd = _LIST if selection.at_list_price else "c.usd"
-        found = self._ask(question, CHARGES, question.cut(), f"sum({usd})", [_IS_IDLE])
-        return {tuple(map(str, row[:-1])): float(row[-1]) for row in found if row[-1] is not None}
+        return {key: idle.usd for key, idle in self.idle_sums(by, selection).items()}
 
     @_in_one_state
     def idle_sums(self, by: Sequence[str], selection: Selection = EVERYTHING) -> dict[tuple[str, ...], IdleSums]:
@@ -267,7 +258,7 @@ class LedgerReader:
             selection: Which part of the ledger.
         """
         question = self._question(by, selection)
-        usd = _LIST if selection.at_list_price else "c.usd"
+        usd = self._usd(selection)
         sums = f"sum(c.quantity), sum({usd}), sum({_LIST}), {_unpriced_count(_IS_UNPRICED)}"
         width = len(question.by)
         return {

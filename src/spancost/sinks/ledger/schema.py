@@ -125,6 +125,10 @@ def _position_name() -> str:
 
 
 POSITION_NAME: Final = _position_name()
+ENTRYPOINT_NAME: Final = (
+    "CASE WHEN b.http_route <> '' THEN ltrim(b.http_request_method || ' ' || b.http_route) ELSE b.entrypoint END"
+)
+"""What reports call the entrypoint, of the row `b` of labels."""
 _EVERY_CHARGE: Final = " UNION ALL ".join(f"SELECT * FROM {DETAIL.table(CHARGES, level)}" for level in DETAIL.levels)
 TRACES_TABLE: Final = """CREATE TABLE traces (
         id INTEGER PRIMARY KEY,

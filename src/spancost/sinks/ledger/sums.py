@@ -16,11 +16,12 @@ from spancost.sinks.ledger.schema import (
     OWNER_LINE_COLUMNS,
     REQUEST_KEY,
     REQUEST_VALUES,
+    REQUESTS,
     Cut,
 )
 
-KEYS: Final = {CHARGES: CHARGE_KEY, "requests": REQUEST_KEY}
-VALUES: Final = {CHARGES: CHARGE_VALUES, "requests": REQUEST_VALUES}
+KEYS: Final = {CHARGES: CHARGE_KEY, REQUESTS: REQUEST_KEY}
+VALUES: Final = {CHARGES: CHARGE_VALUES, REQUESTS: REQUEST_VALUES}
 
 
 def add_statement(table: str, kind: str) -> str:

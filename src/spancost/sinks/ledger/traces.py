@@ -13,23 +13,20 @@ from typing import Any, Final
 from spancost import names
 from spancost.charge import Charge
 from spancost.sinks.ledger.rows import StoredNode, StoredTrace, TraceSummary
-from spancost.sinks.ledger.schema import LINE_COLUMNS
+from spancost.sinks.ledger.schema import ENTRYPOINT_NAME, LINE_COLUMNS
 from spancost.trace_choice import lot_of
 from spancost.window import KeptNode, KeptTrace
 
 MAX_NODES_PER_TRACE: Final = 2_000
-_ENTRYPOINT: Final = (
-    "CASE WHEN b.http_route <> '' THEN ltrim(b.http_request_method || ' ' || b.http_route) ELSE b.entrypoint END"
-)
 WHOLE: Final = (
-    f"SELECT t.trace_id, o.service, o.environment, {_ENTRYPOINT}, a.feature, a.tenant, a.team, t.minute, t.total_usd, "
-    "t.sampled, t.nodes FROM traces t JOIN origins o ON o.id = t.origin_id JOIN labels b ON b.id = t.labels_id "
-    "JOIN attributions a ON a.id = t.attribution_id WHERE t.trace_id = ? ORDER BY t.id"
+    f"SELECT t.trace_id, o.service, o.environment, {ENTRYPOINT_NAME}, a.feature, a.tenant, a.team, t.minute, "
+    "t.total_usd, t.sampled, t.nodes FROM traces t JOIN origins o ON o.id = t.origin_id "
+    "JOIN labels b ON b.id = t.labels_id JOIN attributions a ON a.id = t.attribution_id WHERE t.trace_id = ? ORDER BY t.id"
 )
 """All kept local roots of one trace."""
 SUMMARY: Final = (
     "SELECT t.trace_id, max(t.minute), sum(t.total_usd), "
-    f"(SELECT {_ENTRYPOINT} FROM traces x JOIN labels b ON b.id = x.labels_id WHERE x.trace_id = t.trace_id "
+    f"(SELECT {ENTRYPOINT_NAME} FROM traces x JOIN labels b ON b.id = x.labels_id WHERE x.trace_id = t.trace_id "
     "ORDER BY x.total_usd DESC, x.id LIMIT 1), count(DISTINCT t.origin_id), min(t.sampled) "
     "FROM traces t{where} GROUP BY t.trace_id ORDER BY 3 DESC, 1 LIMIT ?"
 )
