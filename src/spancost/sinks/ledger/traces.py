@@ -21,7 +21,8 @@ MAX_NODES_PER_TRACE: Final = 2_000
 WHOLE: Final = (
     f"SELECT t.trace_id, o.service, o.environment, {ENTRYPOINT_NAME}, a.feature, a.tenant, a.team, t.minute, "
     "t.total_usd, t.sampled, t.nodes FROM traces t JOIN origins o ON o.id = t.origin_id "
-    "JOIN labels b ON b.id = t.labels_id JOIN attributions a ON a.id = t.attribution_id WHERE t.trace_id = ? ORDER BY t.id"
+    "JOIN labels b ON b.id = t.labels_id JOIN attributions a ON a.id = t.attribution_id "
+    "WHERE t.trace_id = ? ORDER BY t.id"
 )
 """All kept local roots of one trace."""
 SUMMARY: Final = (
