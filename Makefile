@@ -5,12 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test lint types docs docs-pages bench sdk-lanes prices clean
+.PHONY: help demo test test-long lint types docs docs-pages bench sdk-lanes prices clean
 .PRECIOUS: $(LANES)/%/.installed
 
 help:
 	@echo "make demo       run three real web apps and show what each route costs (under 90 s)"
 	@echo "make test       lint, types and all tests (under 10 minutes)"
+	@echo "make test-long  proofs that run for minutes: conservation, killed workers, fuzzing, memory (about 12 minutes)"
 	@echo "make bench      span path against the plain SDK, as ratios"
 	@echo "make sdk-lanes  the span path's tests on the oldest and the newest OpenTelemetry SDK"
 	@echo "make docs       build the docs site into .build/site"
@@ -30,8 +31,11 @@ demo: $(STAMP)
 	$(BIN)/python -m examples.shop
 
 test: $(STAMP) lint types
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not e2e"
-	$(BIN)/python -m pytest -n 3 --dist loadfile -m e2e
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not e2e and not long"
+	$(BIN)/python -m pytest -n 3 --dist loadfile -m "e2e and not long"
+
+test-long: $(STAMP)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m long
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
