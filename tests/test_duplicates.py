@@ -246,7 +246,8 @@ def _usage(
 
 
 def _settled(own: LlmUsage, *held: LlmUsage) -> list[LlmUsage]:
-    return [usage for usage, _ in settled("outer", own, [HeldUsage("inner", usage, 1) for usage in held], 0)]
+    first, others = settled("outer", own, [HeldUsage("inner", usage, 1) for usage in held], 0)
+    return [call.usage for call in (first, *others)]
 
 
 def test_views_with_one_response_id_are_one_call_even_if_another_has_the_counts_or_theirs_differ() -> None:
@@ -266,4 +267,5 @@ def test_refused_attempts_match_refused_attempts_only() -> None:
     answered = _usage(TokenCounts(100, 10))
     assert _settled(answered, refused, answered) == [answered, refused]
     chains = [HeldUsage(scope, usage, 1) for scope in ("a", "b") for usage in (refused, answered)]
-    assert [usage for usage, _ in settled("outer", answered, chains, 0)] == [answered, refused]
+    first, others = settled("outer", answered, chains, 0)
+    assert [call.usage for call in (first, *others)] == [answered, refused]

@@ -104,7 +104,8 @@ def test_openai_call_is_charged_once_on_its_llm_span_and_its_transport_never(fil
     for recorded, span in _replayed(file):
         if recorded.scope.endswith("httpx"):
             beneath_llm = scopes.get(recorded.parent_id or "") is not None
-            assert _known(span) == ((None, None) if beneath_llm else ("unpriced", "unknown_host")), recorded.scenario
+            known = ("duplicate", "transport") if beneath_llm else ("unpriced", "unknown_host")
+            assert _known(span) == known, recorded.scenario
             continue
         status, why, usd = _expected_of_openai(recorded)
         assert _known(span) == (status, why), recorded.scenario
@@ -122,7 +123,7 @@ def test_anthropic_call_seen_by_two_tracers_is_charged_once_on_the_outer_span_wi
     for recorded, span in _replayed("genai_anthropic.default.json"):
         by_scope[recorded.scope] = by_scope.get(recorded.scope, 0) + 1
         if recorded.scope.endswith("httpx"):
-            assert _known(span) == (None, None)
+            assert _known(span) == ("duplicate", "transport")
         elif recorded.parent_id is None:
             assert _known(span) == ("priced", None)
             assert _direct_usd(span) == pytest.approx(float(_MESSAGE_USD), rel=1e-12)

@@ -1,61 +1,280 @@
-"""One real call is one charge, however many instrumentations saw it (design rule 2).
+"""One real call is one charge, however many instrumentations saw it (design rule 2): live spans.
 
-Handles what the span tree shows: an LLM span inside an LLM span of another scope, and the HTTP request beneath an LLM
-or AWS call. Sibling spans, spans in other traces and back-dated spans are not matched here.
+The outermost LLM span of a call that is open owns its charge; inner views wait for its end. A view that comes after
+its call was charged (a tracer that makes its span afterwards, an outer span that nobody could know for one) charges
+nothing. What belongs together is told by the tree of spans and by the context in which they were begun
+(`context_calls.py`); whether it is the same call, by provider, model, response id and counts (`same_call.py`). Each
+scope has one view of a call: spans of one scope are never duplicates of each other.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
 
+from spancost import context_calls, names
+from spancost.charge import CLIENT, Charge
 from spancost.meters.aws import is_aws
+from spancost.meters.http_parts import host_and_path
 from spancost.meters.llm import PRICED_OPERATIONS, LlmUsage, operation_of
-from spancost.nodes import SpanNode
-from spancost.same_call import host_of_call, is_same_call
-from spancost.span_attributes import mapping_of
+from spancost.nodes import ChargedCall, HeldUsage, LocalRoot, SpanNode
+from spancost.same_call import host_of_call, is_same_call, may_be_same_call, surest_match
+from spancost.span_attributes import kind_of, mapping_of, scope_of
 
-_MAX_DEPTH = 64
-_SILENT_SCOPES = frozenset({"opentelemetry.util.genai.handler"})
-"""Scopes that set no attribute before the call is over: until then only the span's name tells what it is."""
+OUTER_SPAN: Final = "outer_span"
+"""The call is charged on a span around this one."""
+SAME_CONTEXT: Final = "same_context"
+"""The call is charged on a span that was open beside this one, in the same thread or task."""
+OTHER_TRACE: Final = "other_trace"
+"""The same, and that span is below another local root: in another trace."""
+CHARGED_BEFORE: Final = "charged_before"
+"""The call had been charged when this span of it ended."""
+TRANSPORT: Final = "transport"
+"""An HTTP request that carried an LLM or AWS call."""
+
+_MAX_DEPTH: Final = 64
+_MAX_CHARGED: Final = 256
+"""Charged calls that later views are compared with; those charged last."""
+_MAX_CHARGED_INSIDE: Final = 16
+_SILENT_SCOPES: Final[Mapping[str, re.Pattern[str]]] = {
+    "opentelemetry.util.genai.handler": re.compile(rf"({'|'.join(map(re.escape, sorted(PRICED_OPERATIONS)))})( |$)"),
+    "openinference.instrumentation.langchain": re.compile(
+        r".*(Chat|LLM|OpenAI|Anthropic|Bedrock|Embeddings)(?!.*Agent)"
+    ),
+}
+"""Scopes that set no attribute before the call is over, with the names of their spans that are calls."""
 
 
-def outermost_llm_span(node: SpanNode, scope: str, usage: LlmUsage) -> SpanNode | None:
-    """Return the outermost open LLM span of another scope around this one that is the same call, if any."""
+class LlmCalls:
+    """LLM calls that wait for an outer span, and those charged a moment ago; all of it under the engine's lock."""
+
+    def __init__(self) -> None:
+        self.holders: dict[SpanNode, float] = {}
+        """Open LLM spans that hold usage of inner ones, with the time of the last, monotonic seconds."""
+        self._charged: deque[ChargedCall] = deque(maxlen=_MAX_CHARGED)
+
+    def hold(self, outer: SpanNode, held: HeldUsage, node: SpanNode, now: float) -> None:
+        """Leave the usage of an inner span, and what it holds itself, with an outer one."""
+        if outer.held is None:
+            outer.held = []
+            outer.is_plain = False
+        outer.held.append(held)
+        outer.held.extend(node.held or ())
+        node.held = None
+        self.holders[outer] = now
+        self.holders.pop(node, None)
+
+    def note_charged(self, held: HeldUsage, node: SpanNode) -> None:
+        """Remember a charged call for views of it that are still to come.
+
+        Args:
+            held: The call, with its start and end.
+
+            node: The span that owns the charge.
+        """
+        order = next(context_calls.order)
+        call = ChargedCall(held.scope, held.usage, held.start_ns, held.end_ns, node, order, set(held.also))
+        self._charged.append(call)
+        node.charged = call
+        for others in (_ancestors(node), context_calls.beside(node)):
+            for other in others:
+                if other.is_open:
+                    inside = other.charged_inside
+                    if inside is None:
+                        inside = other.charged_inside = []
+                        other.is_plain = False
+                    inside.append(call)
+                    del inside[:-_MAX_CHARGED_INSIDE]
+
+    def charged_before(self, node: SpanNode, held: HeldUsage) -> bool:
+        """True if a call has been charged of which this is another view; its scope is then known there.
+
+        The view lies around the call or inside of it, or it was made after the call with an earlier start.
+        """
+        scope = held.scope
+        found = [
+            call
+            for call in self._related(node, scope)
+            if call.scope != scope
+            and scope not in call.seen_by
+            and call.start_ns <= held.end_ns
+            and held.start_ns < call.end_ns
+            and (
+                held.start_ns <= call.start_ns
+                or call.order < node.begun
+                or (call.start_ns <= held.start_ns and held.end_ns <= call.end_ns)
+            )
+            and may_be_same_call(call.usage, held.usage)
+        ]
+        place = surest_match([call.usage for call in found], held.usage)
+        if place is None:
+            return False
+        found[place].seen_by.add(scope)
+        return True
+
+    def _related(self, node: SpanNode, scope: str) -> Iterator[ChargedCall]:
+        """Yield calls charged inside a span, in its context, or beside it where its scope starts spans elsewhere."""
+        seen: set[int] = {id(node.charged)}
+        epoch = _epoch_of(node)
+        groups = [
+            node.charged_inside or (),
+            (other.charged for other in context_calls.begun_by_now(node)),
+            (other.charged for other in context_calls.beside(node)),
+        ]
+        if context_calls.is_framework(scope):
+            groups.append(call for call in self._charged if _hang_together(node, call.node))
+        for group in groups:
+            for call in group:
+                if call is not None and id(call) not in seen and _epoch_of(call.node) == epoch:
+                    seen.add(id(call))
+                    yield call
+
+
+def _epoch_of(node: SpanNode) -> int | None:
+    """Return the epoch of a span: what was open at a fork, or belongs to another engine, is charged elsewhere."""
+    root = getattr(node, "root", None)  # there is none before a deferred start
+    return root.epoch if isinstance(root, LocalRoot) else None
+
+
+def _hang_together(one: SpanNode, other: SpanNode) -> bool:
+    """True for two spans with the same parent, and for two without any."""
+    return one.parent is other.parent and (one.parent is not None or (one.is_entry and other.is_entry))
+
+
+def holder_of(node: SpanNode, held: HeldUsage, ending: SpanNode | None = None) -> tuple[SpanNode, str] | None:
+    """Return the open LLM span that is to charge the call of an inner one, and why, if there is one.
+
+    Args:
+        node: Node of the inner span.
+
+        held: Its usage.
+
+        ending: A span that has turned out not to be the one.
+    """
+    scope, usage = held.scope, held.usage
+    outer = _outermost_around(node, scope, usage, ending)
+    if outer is not None:
+        return outer, OUTER_SPAN
+    epoch = _epoch_of(node)
+    for other in context_calls.beside(node):
+        span = other.span
+        if (
+            span is None
+            or other is ending
+            or not other.is_open
+            or (span.start_time or 0) > held.start_ns
+            or _epoch_of(other) != epoch
+            or scope_of(span) == scope
+            # One to one; a call that comes from another holder is matched when the last of them ends.
+            or (ending is None and any(item.scope == scope for item in other.held or ()))
+        ):
+            continue
+        if _is_llm(span) and is_same_call(mapping_of(span), usage):
+            return other, SAME_CONTEXT if other.root is node.root else OTHER_TRACE
+    return None
+
+
+def _outermost_around(node: SpanNode, scope: str, usage: LlmUsage, ending: SpanNode | None) -> SpanNode | None:
     found: SpanNode | None = None
-    ancestor = node.parent
-    for _ in range(_MAX_DEPTH):
-        if not isinstance(ancestor, SpanNode):
-            break
+    for ancestor in _ancestors(node):
         span = ancestor.span
-        if span is not None and ancestor.is_open and _scope_of(span) != scope:
-            attributes = mapping_of(span)
-            if (operation_of(attributes) or _is_silent_llm(span)) and is_same_call(attributes, usage):
-                found = ancestor
-        ancestor = ancestor.parent
+        if (
+            span is not None
+            and ancestor is not ending
+            and ancestor.is_open
+            and scope_of(span) != scope
+            and _is_llm(span)
+            and is_same_call(mapping_of(span), usage)
+        ):
+            found = ancestor
     return found
 
 
-def _is_silent_llm(span: Any) -> bool:
-    return _scope_of(span) in _SILENT_SCOPES and str(span.name).partition(" ")[0] in PRICED_OPERATIONS
+def is_inside_llm_call(node: SpanNode, scope: str) -> bool:
+    """True if an open LLM span of another scope is around a span or beside it: the call is metered there."""
+    return any(
+        other.span is not None and other.is_open and scope_of(other.span) != scope and _is_llm(other.span)
+        for others in (_ancestors(node), context_calls.beside(node))
+        for other in others
+    )
 
 
-def _scope_of(span: Any) -> str:
-    scope = span.instrumentation_scope
-    return "" if scope is None else str(scope.name)
+def is_transport(node: SpanNode, scope: str, host: str, charges: Sequence[Charge]) -> bool:
+    """True if an HTTP request is how an LLM or AWS call around it, or beside it in its context, travels.
+
+    Args:
+        node: Node of the request's span.
+
+        scope: Name of its instrumentation scope.
+
+        host: Host that it went to.
+
+        charges: What it would be charged as a call of its own.
+    """
+    for ancestor in _ancestors(node):
+        call_host = _call_host_of(ancestor)
+        if call_host is not None and (not call_host or not host or call_host == host):
+            return True
+    start_ns = 0 if node.span is None else node.span.start_time or 0
+    for other in context_calls.beside(node):
+        span = other.span
+        if span is None or not other.is_open or (span.start_time or 0) > start_ns or scope_of(span) == scope:
+            continue
+        call_host = _call_host_of(other)
+        # One that does not say where it goes could stand beside anything: then only what has no price of its own.
+        if call_host is not None and (call_host == host or (not call_host and _is_unpriced(charges))):
+            return True
+    return False
 
 
-def is_transport(node: SpanNode, host: str) -> bool:
-    """True if an HTTP request to `host` is how an LLM or AWS call around it travels."""
+def is_inside_http_call(node: SpanNode, scope: str, host: str) -> bool:
+    """True if an open HTTP client span of another scope around a request to its host is the same call.
+
+    Each of them is matched once: a second request inside of it is a call of its own.
+    """
+    for ancestor in _ancestors(node):
+        span = ancestor.span
+        if span is None or not ancestor.is_open or kind_of(span) != CLIENT or scope_of(span) == scope:
+            continue
+        attributes = mapping_of(span)
+        if "http.request.method" not in attributes and "http.method" not in attributes:
+            continue
+        # In one step: requests of two threads may end inside of it at the same time.
+        if host_and_path(attributes)[0] == host and vars(ancestor).setdefault("http_call", node) is node:
+            return True
+    return False
+
+
+def _is_unpriced(charges: Sequence[Charge]) -> bool:
+    return all(charge.line.status == names.UNPRICED for charge in charges)
+
+
+def _call_host_of(node: SpanNode) -> str | None:
+    """Return the host of an LLM or AWS call, empty if it does not name one; None for other spans."""
+    call_host = node.call_host
+    span = node.span
+    if call_host is None and span is not None:
+        attributes = mapping_of(span)
+        if is_aws(attributes) or _is_llm(span):
+            return host_of_call(attributes)
+    return call_host
+
+
+def _ancestors(node: SpanNode) -> Iterator[SpanNode]:
     ancestor = node.parent
     for _ in range(_MAX_DEPTH):
         if not isinstance(ancestor, SpanNode):
-            return False
-        call_host = ancestor.call_host
-        if call_host is None and ancestor.span is not None:
-            attributes = mapping_of(ancestor.span)
-            if operation_of(attributes) or is_aws(attributes) or _is_silent_llm(ancestor.span):
-                call_host = host_of_call(attributes)
-        if call_host is not None and (not call_host or not host or call_host == host):
-            return True
+            return
+        yield ancestor
         ancestor = ancestor.parent
-    return False
+
+
+def _is_llm(span: Any) -> bool:
+    """True for a live span that is, or will be, a priced LLM call."""
+    attributes = mapping_of(span)
+    if operation_of(attributes):
+        return True
+    silent = _SILENT_SCOPES.get(scope_of(span))
+    return silent is not None and silent.match(str(span.name)) is not None

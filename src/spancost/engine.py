@@ -25,6 +25,7 @@ from spancost.attributing import PLACE as ATTRIBUTION
 from spancost.attributing import Attributing
 from spancost.capture import facts as capture_facts
 from spancost.charge import SERVER, Charge, PriceLine, SpanView
+from spancost.duplicates import LlmCalls
 from spancost.journal import (
     COMPUTE_SECONDS,
     Entry,
@@ -37,7 +38,7 @@ from spancost.journal import (
     merged_batches,
 )
 from spancost.lease import POLL_S, Lease, LeaseUnavailableError
-from spancost.measuring import Holders, is_inside_server_span, measure_held
+from spancost.measuring import is_inside_server_span, measure_held
 from spancost.meters.meter_set import MachineFound, MeterSet
 from spancost.nodes import LocalRoot, SpanNode
 from spancost.span_attributes import mapping_of
@@ -187,8 +188,8 @@ class CostEngine:
         """USD by component booked below roots that were evicted before they were exported."""
         self.last_flush_at = 0.0
         self.last_flush_ok = True
-        self.holders: Holders = {}
-        """Open LLM spans that hold usage of inner ones; under the lock."""
+        self.llm_calls = LlmCalls()
+        """Under the lock."""
         self.journal: list[Entry] = []
         """What the span path has noted down since the last publishing; under the lock."""
         self._fold = self._new_fold()
@@ -560,7 +561,7 @@ class CostEngine:
                 self.evict(tree, root, now)
             elif root.booked_at < waited_since and (root.charges or root.inner_count):
                 self._book_partial(root, now)
-        for holder in [holder for holder, since in self.holders.items() if since < quiet_since]:
+        for holder in [holder for holder, since in self.llm_calls.holders.items() if since < quiet_since]:
             self._settle_holder(holder, time.time_ns() // _MINUTE_NS)
 
     def _book_partial(self, root: LocalRoot, now: float) -> None:
@@ -593,7 +594,7 @@ class CostEngine:
             root.trail = None
         minute = time.time_ns() // _MINUTE_NS
         self.note(Late(root, seconds, 1, (), None, minute, LATE_INNER))
-        for holder in [holder for holder in self.holders if holder.root is root]:
+        for holder in [holder for holder in self.llm_calls.holders if holder.root is root]:
             self._settle_holder(holder, minute)
 
     def _settle_holder(self, holder: SpanNode, minute: int) -> None:
@@ -601,7 +602,7 @@ class CostEngine:
         root = holder.root
         attributes = {} if holder.span is None else dict(mapping_of(holder.span))
         holder.span = None  # its call is charged here; should it end one day, it is not charged again
-        charges = measure_held(self.meters, self.errors, holder, self.holders)
+        charges = measure_held(self.meters, self.errors, holder, self.llm_calls)
         if isinstance(root, LocalRoot) and charges:
             own = self.attributing.of_span(holder, attributes, is_charged=True)
             if root.span is None:

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 from spancost import names
 from spancost.charge import LLM_SPAN, NO_FACTS, SERVER, Charge, SpanView, new_view
-from spancost.duplicates import is_transport, outermost_llm_span
-from spancost.meters.choice import component_of, duplicate, lacks_usage, meter_error, without_usage
+from spancost.context_calls import learn
+from spancost.duplicates import (
+    CHARGED_BEFORE,
+    OUTER_SPAN,
+    TRANSPORT,
+    LlmCalls,
+    holder_of,
+    is_inside_http_call,
+    is_inside_llm_call,
+    is_transport,
+)
+from spancost.meters.choice import component_of, duplicate, lacks_usage, meter_error, withheld, without_usage
 from spancost.meters.http_parts import host_and_path
-from spancost.meters.llm import is_llm, operation_of, read_usage
+from spancost.meters.llm import LlmMeter, is_llm, operation_of, read_usage
 from spancost.meters.plugins import joined
 from spancost.nodes import HeldUsage, SpanNode
 from spancost.same_call import host_of_call, orphaned, settled
-from spancost.span_attributes import kind_of
+from spancost.span_attributes import kind_of, scope_of
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import Span
@@ -83,15 +93,24 @@ def _measured(
             return LLM_SPAN
         # Bedrock is billed by tokens, and this span shows none.
         if place == names.AWS and meter is not None and lacks_usage(attributes):
-            return (without_usage(attributes),)
+            unknown = without_usage(attributes)
+            if is_inside_llm_call(node, scope_of(span)):
+                return (withheld(unknown, OUTER_SPAN),)
+            return (unknown,)
     return charges
 
 
 def _measured_http(meters: MeterSet, node: SpanNode, view: SpanView) -> Sequence[Charge]:
-    """Price an HTTP call as a third-party API (unless it carries an LLM or AWS call), and in any case its upload."""
-    charges = _NONE
-    if meters.http is not None and not is_transport(node, host_and_path(view.attributes)[0]):
+    """Price an HTTP call as a third-party API, unless another span is the same call, and in any case its upload."""
+    charges: Sequence[Charge] = _NONE
+    if meters.http is not None:
         charges = meters.http.measure(view)
+        if charges:
+            host = host_and_path(view.attributes)[0]
+            if is_transport(node, view.scope, host, charges):
+                charges = [withheld(charges[0], TRANSPORT)]
+            elif is_inside_http_call(node, view.scope, host):
+                charges = [withheld(charges[0], OUTER_SPAN)]
     upload = meters.egress.measure_upload(view) if meters.egress is not None else _NONE
     return [*charges, *upload] if upload else charges
 
@@ -104,10 +123,6 @@ def is_inside_server_span(node: SpanNode) -> bool:
     return not node.is_entry and getattr(node.root, "kind", None) == SERVER
 
 
-Holders: TypeAlias = "dict[SpanNode, float]"
-"""Open LLM spans that hold usage of inner ones, with the time of the last, monotonic seconds."""
-
-
 def measure_llm(
     meters: MeterSet,
     errors: ErrorLog,
@@ -115,7 +130,7 @@ def measure_llm(
     node: SpanNode,
     attributes: Mapping[str, Any],
     end_ns: int,
-    holders: Holders,
+    calls: LlmCalls,
     now: float,
 ) -> Sequence[Charge]:
     """Charge an LLM span, or leave its usage with the outer span of the same call; under the engine's lock."""
@@ -127,40 +142,58 @@ def measure_llm(
         usage = read_usage(view)
         if usage is None:
             return _NONE
-        outer = outermost_llm_span(node, view.scope, usage)
-        if outer is not None:
-            if outer.held is None:
-                outer.held = []
-                outer.is_plain = False
-            outer.held.append(HeldUsage(view.scope, usage, view.start_ns))
-            outer.held.extend(node.held or ())
-            node.held = None
-            holders[outer] = now
-            holders.pop(node, None)
-            return (duplicate(usage.provider, usage.operation),)
-        held = node.held
-        if not held:
-            return meter.charges_of(usage, view.start_ns)
-        node.held = None
-        holders.pop(node, None)
+        learn(view.scope)
+        node.ended_at = now
+        own = HeldUsage(view.scope, usage, view.start_ns, end_ns, node)
+        holder = holder_of(node, own)
+        if holder is not None:
+            calls.hold(holder[0], own, node, now)
+            return (duplicate(usage, holder[1]),)
+        others: list[HeldUsage] = []
+        if node.held:
+            own, others = settled(view.scope, usage, node.held, view.start_ns)
+            own = own._replace(end_ns=end_ns)
         charges: list[Charge] = []
-        for call, start_ns in settled(view.scope, usage, held, view.start_ns):
-            charges.extend(meter.charges_of(call, start_ns))
+        if calls.charged_before(node, own):
+            charges.append(duplicate(usage, CHARGED_BEFORE))
+        else:
+            charges.extend(meter.charges_of(own.usage, own.start_ns))
+            calls.note_charged(own, node)
+        for other in others:
+            charges.extend(_charged_or_held(meter, calls, other, node, now))
+        node.held = None
+        calls.holders.pop(node, None)
     except Exception:
         errors.caught("meter.llm")
         return (meter_error(names.LLM),)
     return charges
 
 
-def measure_held(meters: MeterSet, errors: ErrorLog, node: SpanNode, holders: Holders) -> list[Charge]:
+def _charged_or_held(
+    meter: LlmMeter, calls: LlmCalls, held: HeldUsage, ending: SpanNode, now: float
+) -> Sequence[Charge]:
+    """Charge a call that the span which held it is not, unless another span is; it is charged on that span."""
+    inner = held.node
+    if inner is not None:
+        holder = holder_of(inner, held, ending)
+        if holder is not None:
+            calls.hold(holder[0], held, inner, now)
+            return _NONE
+        if calls.charged_before(inner, held):
+            return _NONE
+        calls.note_charged(held, inner)
+    return meter.charges_of(held.usage, held.start_ns)
+
+
+def measure_held(meters: MeterSet, errors: ErrorLog, node: SpanNode, calls: LlmCalls) -> list[Charge]:
     """Charge usage held for a call that this span turned out not to be, or that never ends; under the lock."""
-    holders.pop(node, None)
+    calls.holders.pop(node, None)
     held, node.held = node.held or (), None
     charges: list[Charge] = []
     try:
         if held and meters.llm is not None and not node.is_metered_elsewhere:
-            for usage, start_ns in orphaned(held):
-                charges.extend(meters.llm.charges_of(usage, start_ns))
+            for call in orphaned(held):
+                charges.extend(_charged_or_held(meters.llm, calls, call, node, node.ended_at))
     except Exception:
         errors.caught("meter.llm")
         return [meter_error(names.LLM)]

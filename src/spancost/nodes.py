@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from weakref import ref
 
 from spancost import names
 from spancost.charge import Charge, PriceLine, calls_of
@@ -25,6 +26,26 @@ class HeldUsage(NamedTuple):
     scope: str
     usage: LlmUsage
     start_ns: int
+    end_ns: int = 0
+    node: SpanNode | None = None
+    """Node of the inner span; None for stored spans."""
+    also: frozenset[str] = frozenset()
+    """Further scopes that have seen the same call."""
+
+
+class ChargedCall(NamedTuple):
+    """An LLM call that has been charged, as later views of it are compared with it."""
+
+    scope: str
+    usage: LlmUsage
+    start_ns: int
+    end_ns: int
+    node: SpanNode
+    """The span that owns the charge."""
+    order: int
+    """Its place in the order in which calls begin and are charged."""
+    seen_by: set[str]
+    """Scopes whose views of this call are known: each has at most one."""
 
 
 # What every span and every root needs is in slots, set in `__init__` (which repeats that of the base class: one call
@@ -42,6 +63,20 @@ class SpanNode(Node):
     """What the baggage said when the span started; None where none of it is to be read."""
     held: list[HeldUsage] | None = None
     """Usage of inner LLM spans that this span's charge replaces."""
+    around: tuple[ref[SpanNode], ...] | None = None
+    """Calls begun in its context when it started; None where nobody has asked."""
+    calls_below: tuple[ref[SpanNode], ...] | None = None
+    """Spans of frameworks that hang on this one and may be calls."""
+    charged_inside: list[ChargedCall] | None = None
+    """LLM calls charged while this span was open, below it or in its context, the last few."""
+    charged: ChargedCall | None = None
+    """The LLM call that was charged on this span."""
+    http_call: SpanNode | None = None
+    """The request inside this HTTP span that is the same call."""
+    begun: int = 0
+    """Its place in the order in which calls begin and are charged; 0 where nobody has asked."""
+    ended_at: float = 0.0
+    """When an LLM call ended, monotonic seconds."""
     call_host: str | None = None
     """Set at the end of an LLM or AWS span: its host, or empty if it named none."""
     is_entry: bool = False
@@ -49,11 +84,11 @@ class SpanNode(Node):
     used: dict[PriceLine, Charge] | None = None
     """What `add_usage` has charged this span; it is booked already, and in `direct_usd`."""
     is_plain: bool = True
-    """False once it has `held` or `used`."""
+    """False once it has `held`, `charged_inside` or `used`."""
     is_metered_elsewhere: bool = False
     """A third-party meter has charged it: what it holds of inner LLM spans is the same call."""
 
-    __slots__ = ("__dict__", "is_timed", "span")
+    __slots__ = ("__dict__", "__weakref__", "is_timed", "span")
 
     def __init__(self, span: Span) -> None:
         self.parent = None

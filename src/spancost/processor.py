@@ -15,6 +15,7 @@ from spancost.attribution import ATTRIBUTION_KEY, as_attributes
 from spancost.capture.facts import NODE_ATTRIBUTE
 from spancost.charge import CONSUMER, LLM_SPAN, Charge, PriceLine, described
 from spancost.claims import claims, mark
+from spancost.context_calls import begin, names_call, scopes
 from spancost.entry_labels import PROCESS, RECEIVE, message_step
 from spancost.journal import COMPUTE_SECONDS, Ended, Late
 from spancost.measuring import measure, measure_held, measure_llm
@@ -27,6 +28,7 @@ from spancost.span_attributes import (
     kind_of,
     mapping_of,
     patch_end,
+    seen_at_start,
     unpatch_end,
     write_public,
 )
@@ -109,6 +111,9 @@ class CostSpanProcessor(SpanProcessor):
             if self._reads_baggage:
                 self._note_baggage(node, context)
             span._spancost_node = node  # type: ignore[attr-defined]
+            scope, attributes = seen_at_start(span)
+            if scopes.get(scope, True) or (attributes and names_call(attributes)):
+                begin(node, parent, scope, attributes, engine.monotonic())
             if engine.tree is None:
                 engine.get_ready(span.resource.attributes)
             elif parent is not None and not engine.meters.compute.is_split:
@@ -292,10 +297,11 @@ class CostSpanProcessor(SpanProcessor):
         """Charge an LLM span, and what a span has held that did not turn out to be one."""
         engine = self._engine
         if is_llm_span:
-            charges = measure_llm(engine.meters, engine.errors, span, node, attributes, end_ns, engine.holders, now)
+            charges = measure_llm(engine.meters, engine.errors, span, node, attributes, end_ns, engine.llm_calls, now)
+        node.charged_inside = None  # its calls lead back to this node: no reference cycle outlives the span
         if node.held is None:
             return charges
-        return [*charges, *measure_held(engine.meters, engine.errors, node, engine.holders)]
+        return [*charges, *measure_held(engine.meters, engine.errors, node, engine.llm_calls)]
 
     def _settle_root(
         self,

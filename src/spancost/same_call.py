@@ -65,19 +65,41 @@ def _same_model(one: str, other: str) -> bool:
     return long.startswith(short) and _QUALIFIER.match(long, len(short)) is not None
 
 
-def settled(scope: str, own: LlmUsage, held: Sequence[HeldUsage], start_ns: int) -> list[tuple[LlmUsage, int]]:
+def settled(scope: str, own: LlmUsage, held: Sequence[HeldUsage], start_ns: int) -> tuple[HeldUsage, list[HeldUsage]]:
     """Match an outer span's usage one to one with what inner spans held, richest counts winning.
 
+    Args:
+        scope: The outer span's.
+
+        own: Its usage.
+
+        held: What inner spans held.
+
+        start_ns: Start of the outer span, Unix nanoseconds.
+
     Returns:
-        One (usage, start) per real call; the first is the outer span's own.
+        The outer span's call with all that is known of it, and the calls that are not the same, one item per real call.
     """
-    return _matched([(own, start_ns)], _chains(held))
+    first, *others = _matched([HeldUsage(scope, own, start_ns)], _chains(held))
+    return first, others
 
 
-def orphaned(held: Sequence[HeldUsage]) -> list[tuple[LlmUsage, int]]:
-    """Match held usage among itself, for an outer span that never ends; returns one (usage, start) per real call."""
+def orphaned(held: Sequence[HeldUsage]) -> list[HeldUsage]:
+    """Match held usage among itself, for an outer span that never ends; returns one item per real call."""
     first, *others = _chains(held)
-    return _matched([(item.usage, item.start_ns) for item in first], others)
+    return _matched(list(first), others)
+
+
+def surest_match(usages: Sequence[LlmUsage], usage: LlmUsage) -> int | None:
+    """Return the place of the charged usage that a later view is most surely of; None if it may be of none.
+
+    A view with counts is never one of a call that was charged without: that one is known to be unpriced.
+    """
+    for is_match in _SUREST_FIRST:
+        for place, charged in enumerate(usages):
+            if is_match(charged, usage) and (usage.counts is None or charged.counts is not None):
+                return place
+    return None
 
 
 def _chains(held: Sequence[HeldUsage]) -> list[list[HeldUsage]]:
@@ -88,7 +110,7 @@ def _chains(held: Sequence[HeldUsage]) -> list[list[HeldUsage]]:
     return list(chains.values())
 
 
-def _matched(calls: list[tuple[LlmUsage, int]], chains: list[list[HeldUsage]]) -> list[tuple[LlmUsage, int]]:
+def _matched(calls: list[HeldUsage], chains: list[list[HeldUsage]]) -> list[HeldUsage]:
     for chain in chains:
         unmatched = chain
         free = list(range(len(calls)))
@@ -96,14 +118,15 @@ def _matched(calls: list[tuple[LlmUsage, int]], chains: list[list[HeldUsage]]) -
             waiting = unmatched
             unmatched = list[HeldUsage]()
             for item in waiting:
-                match = next((index for index in free if is_match(calls[index][0], item.usage)), None)
+                match = next((index for index in free if is_match(calls[index].usage, item.usage)), None)
                 if match is None:
                     unmatched.append(item)
                 else:
                     free.remove(match)
-                    usage, started = calls[match]
-                    calls[match] = (_richer(usage, item.usage), started)
-        calls.extend((item.usage, item.start_ns) for item in unmatched)
+                    call = calls[match]
+                    also = call.also | item.also | {item.scope}
+                    calls[match] = call._replace(usage=_richer(call.usage, item.usage), also=also)
+        calls.extend(unmatched)
     return calls
 
 

@@ -37,6 +37,23 @@ def mapping_of(span: Any) -> Mapping[str, Any]:
         return cast("Mapping[str, Any]", span.attributes or {})
 
 
+def scope_of(span: Any) -> str:
+    """Return the name of a span's instrumentation scope; empty for none."""
+    scope = span.instrumentation_scope
+    return "" if scope is None else str(scope.name)
+
+
+def seen_at_start(span: Any) -> tuple[str, Mapping[str, Any]]:
+    """Return the name of a live span's scope and its attributes, as fast as they are to be had."""
+    try:
+        return _scope_and_attributes(span)
+    except AttributeError:
+        return scope_of(span), mapping_of(span)
+
+
+_scope_and_attributes: Final = cast(
+    "Callable[[Any], tuple[str, Mapping[str, Any]]]", attrgetter("_instrumentation_scope._name", "_attributes._dict")
+)
 kind_of: Final = cast("Callable[[Any], int]", attrgetter("kind._value_"))
 """Returns a span's SpanKind value; `kind.value` takes a Python call more, every time."""
 

@@ -131,7 +131,7 @@ def test_an_llm_span_that_it_charges_does_not_charge_what_it_holds_of_inner_ones
         outer.set_attribute("ocr.pages", 1)
         outer.end()
         assert {key: usd for key, usd in _booked(world).items() if usd} == {("custom", ENTRY): pytest.approx(0.002)}
-        assert world.engine.holders == {}
+        assert world.engine.llm_calls.holders == {}
 
 
 def _raises(view: SpanView) -> Iterable[CustomUsage]:

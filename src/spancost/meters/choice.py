@@ -8,7 +8,7 @@ from typing import Any, Final
 from spancost import names
 from spancost.charge import INTERNAL, SERVER, Charge, price_line
 from spancost.meters.aws import is_aws
-from spancost.meters.llm import is_llm, operation_of
+from spancost.meters.llm import LlmUsage, is_llm, operation_of
 
 _BEDROCK: Final = "Bedrock Runtime"
 
@@ -55,7 +55,20 @@ def meter_error(component: str) -> Charge:
     return Charge(line, 0.0, 0.0, 0.0)
 
 
-def duplicate(provider: str, operation: str) -> Charge:
-    """Return the charge of an LLM span whose call is charged on another span."""
-    line = price_line(names.LLM, provider[:100], operation, status=names.DUPLICATE, reason="outer_span")
+def duplicate(usage: LlmUsage, reason: str) -> Charge:
+    """Return the charge of an LLM span whose call is charged on another span.
+
+    Args:
+        usage: What it used.
+
+        reason: Why it is not charged here; see `duplicates.py`.
+    """
+    line = price_line(names.LLM, usage.provider[:100], usage.operation, status=names.DUPLICATE, reason=reason)
     return Charge(line, 0.0, 0.0, 0.0)
+
+
+def withheld(charge: Charge, reason: str) -> Charge:
+    """Return what stands for a charge that another span bears."""
+    line = charge.line
+    withheld_line = price_line(line.component, line.provider, line.operation, status=names.DUPLICATE, reason=reason)
+    return Charge(withheld_line, 0.0, 0.0, 0.0)

@@ -15,6 +15,7 @@ from typing import Final
 
 from spancost import names
 from spancost.charge import SERVER, Charge
+from spancost.duplicates import OUTER_SPAN, TRANSPORT
 from spancost.meters.choice import duplicate, meter_error
 from spancost.meters.http_api import TOKENS_NOT_SEEN
 from spancost.meters.llm import LlmUsage
@@ -61,20 +62,18 @@ def _drop(table: SpanTable, charges: ChargeTable, by_trace: dict[int, list[HeldC
     for number, rule in enumerate(charges.rules):
         span = charges.spans[number]
         if table.marks[span] & REPEATED:
-            falls = True
+            charges.rules[number] = FALLEN
         elif rule == UNLESS_NESTED:
             root = table.roots[span]
-            falls = root != span and table.kind(root) == SERVER
+            if root != span and table.kind(root) == SERVER:
+                charges.rules[number] = FALLEN
         elif rule == UNLESS_TRANSPORT:
             siblings = by_parent.get(table.parent_ids[span], [])
             begun = bisect_right(siblings, charges.starts[number], key=_start_of)
-            falls = _is_below_call(table, span, charges.hosts[number]) or any(
+            if _is_below_call(table, span, charges.hosts[number]) or any(
                 _is_beside_call(table, charges, number, call) for call in siblings[max(0, begun - _MAX_BESIDE) : begun]
-            )
-        else:
-            continue
-        if falls:
-            charges.rules[number] = FALLEN
+            ):
+                charges.withhold(number, TRANSPORT)
 
 
 def _start_of(call: HeldCall) -> int:
@@ -175,13 +174,13 @@ def _charge_once(charges: ChargeTable, same: Sequence[HeldCall]) -> int:
     same = sorted(same, key=_is_still_to_charge)
     owners: set[int] = set()
     # The start of a view comes back with its call: here it tells which span it was.
-    for usage, number in orphaned([HeldUsage(call.scope, call.usage, number) for number, call in enumerate(same)]):
+    for owned in orphaned([HeldUsage(call.scope, call.usage, number) for number, call in enumerate(same)]):
+        number = owned.start_ns
         owners.add(number)
-        _charge(charges, same[number], usage)
+        _charge(charges, same[number], owned.usage)
     for number, call in enumerate(same):
         if number not in owners and not call.is_charged:
-            line = duplicate(call.usage.provider, call.usage.operation)
-            charges.add(call.span, (line,), call.start_ns, call.end_ns)
+            charges.add(call.span, (duplicate(call.usage, OUTER_SPAN),), call.start_ns, call.end_ns)
     return len(same) - len(owners)
 
 

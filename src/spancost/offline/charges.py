@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from spancost.charge import Charge, PriceLine, calls_of
+from spancost.meters.choice import withheld
 
 ALWAYS: Final = 0
 """The charge stands."""
@@ -43,6 +44,26 @@ class ChargeTable:
     def __len__(self) -> int:
         return len(self.spans)
 
+    def withhold(self, number: int, reason: str) -> None:
+        """Leave a charge to the span that bears it: a duplicate stands in its place.
+
+        Args:
+            number: Number of the charge.
+
+            reason: Why it is not charged here.
+        """
+        charge = withheld(Charge(self.lines[self.line_numbers[number]], 0.0, 0.0, 0.0), reason)
+        self.line_numbers[number] = self._number_of(charge.line)
+        self.quantities[number] = self.usd[number] = self.list_usd[number] = 0.0
+        self.rules[number] = ALWAYS
+
+    def _number_of(self, line: PriceLine) -> int:
+        number = self._numbers.get(line)
+        if number is None:
+            number = self._numbers[line] = len(self.lines)
+            self.lines.append(line)
+        return number
+
     def add(
         self, span: int, charges: Sequence[Charge], start_ns: int, end_ns: int, rule: int = ALWAYS, host: int = 0
     ) -> None:
@@ -63,12 +84,8 @@ class ChargeTable:
         """
         counted = calls_of(charges)
         for place, (line, quantity, usd, list_usd) in enumerate(charges):
-            number = self._numbers.get(line)
-            if number is None:
-                number = self._numbers[line] = len(self.lines)
-                self.lines.append(line)
             self.spans.append(span)
-            self.line_numbers.append(number)
+            self.line_numbers.append(self._number_of(line))
             self.calls.append(counted[place])
             self.quantities.append(quantity)
             self.usd.append(usd)

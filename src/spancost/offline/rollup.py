@@ -113,6 +113,7 @@ class _Adding:
         self._at_list_price = at_list_price
         self._keys = [_GETTERS[key] for key in self._by]
         self._shared = [place for place, key in enumerate(self._by) if key in REQUEST_KEYS]
+        self._shows_duplicates = not {"status", "reason"}.isdisjoint(self._by)
         self._step = min((_TIME_SECONDS[key] for key in self._by if key in _TIME_SECONDS), default=0)
         self._requests: Counter[tuple[str, ...]] = Counter()
         self._request_count = self._root_count = 0
@@ -148,9 +149,12 @@ class _Adding:
         step_ns = self._step * _NS
         groups: dict[tuple[int, ...], list[float]] = {}
         paid = charges.list_usd if self._at_list_price else charges.usd
+        lines = charges.lines
         for number, rule in enumerate(charges.rules):
             if rule == FALLEN:
                 continue
+            if lines[charges.line_numbers[number]].status is names.DUPLICATE and not self._shows_duplicates:
+                continue  # the call is counted where it is charged
             span = charges.spans[number]
             root = table.roots[span]
             key = (
