@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test test-long lint types docs docs-pages bench sdk-lanes prices clean
+.PHONY: help demo test test-long tracers lint types docs docs-pages bench sdk-lanes prices clean
 .PRECIOUS: $(LANES)/%/.installed
 
 help:
@@ -14,6 +14,7 @@ help:
 	@echo "make test-long  proofs that run for minutes: conservation, killed workers, fuzzing, memory (about 12 minutes)"
 	@echo "make bench      span path against the plain SDK, as ratios"
 	@echo "make sdk-lanes  the span path's tests on the oldest and the newest OpenTelemetry SDK"
+	@echo "make tracers    one call under the tracers of three makers is one charge"
 	@echo "make docs       build the docs site into .build/site"
 	@echo "make docs-pages write the pages of docs/reference that follow from the code"
 	@echo "make prices     write data/book.json and docs/prices.md again after a change of the YAML price files"
@@ -73,6 +74,16 @@ lane-%: $(LANES)/%/.installed
 	$(LANES)/$*/bin/python -m pytest -q -p no:cacheprovider $(LANE_TESTS)
 
 sdk-lanes: lane-oldest lane-newest
+
+# LangChain and OpenAI under the tracers of three makers, which would trace each other's calls in any other environment.
+$(LANES)/tracers/.installed: pyproject.toml Makefile
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --editable . --group tracers
+	@touch $@
+
+tracers: $(LANES)/tracers/.installed
+	$(LANES)/tracers/bin/python -m pytest -q -p no:cacheprovider tests/tracers/many_tracers.py
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks

@@ -367,3 +367,19 @@ def test_calls_are_forgotten_with_their_spans_in_a_thread_that_lives_long() -> N
 
         _in_a_thread(serve)
         assert len(seen) == 4000
+
+
+def test_concurrent_runs_of_a_framework_are_one_charge_each_in_whatever_order_they_end() -> None:
+    with priced_provider() as world:
+        parent = start(world.tracer, "GET", kind=SpanKind.SERVER)
+        outer: list[Span] = []
+        inner: list[Span] = []
+        for _ in range(4):
+            _in_a_thread(lambda: outer.append(_llm(world, _LANGCHAIN, parent, name="ChatOpenAI")))
+            _in_a_thread(lambda: inner.append(_llm(world, "client", parent, chat(100, 10))))
+        for place in (0, 2, 1, 3):
+            _in_a_thread(inner[place].end)
+            outer[place].set_attributes(chat(100, 10))
+            _in_a_thread(outer[place].end)
+        parent.end()
+        assert _llm_usd(world) == pytest.approx(4 * chat_usd(100, 10), rel=1e-12)

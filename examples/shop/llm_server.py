@@ -6,13 +6,14 @@ work out what a request costs. A request may state its own counts in the header 
 object with the field names of the usage classes below.
 
     POST /v1/chat/completions      OpenAI chat, also streamed, with `stream_options.include_usage`
+    POST /v1/responses             OpenAI responses, not streamed
     POST /v1/embeddings            OpenAI embeddings
     POST /v1/messages              Anthropic messages, also streamed, with prompt cache
     POST /payments/v1/charges      a payment service that no price book knows
     POST http://api.twilio.com/... as an HTTP proxy: answers for that host, forwards nothing
     GET  /health
 
-Left out: tools, images, audio, the Responses API, errors and rate limits.
+Left out: tools, images, audio, errors and rate limits.
 """
 
 from __future__ import annotations
@@ -198,6 +199,8 @@ class _Handler(BaseHTTPRequestHandler):
         match parts.path:
             case "/v1/chat/completions":
                 self._chat(json.loads(body))
+            case "/v1/responses":
+                self._response(json.loads(body))
             case "/v1/embeddings":
                 self._embeddings(json.loads(body))
             case "/v1/messages":
@@ -230,6 +233,44 @@ class _Handler(BaseHTTPRequestHandler):
                     }
                 ],
                 "usage": _chat_usage_json(usage),
+            },
+        )
+
+    def _response(self, request: Json) -> None:
+        messages = request.get("input")
+        if isinstance(messages, str):
+            messages = [{"role": "user", "content": messages}]
+        usage = self._stated(chat_usage({**request, "messages": messages}))
+        head = _chat_head(request, "response")
+        number = next(_ids)
+        text: Json = {"type": "output_text", "text": " ".join(_reply(usage.completion - usage.reasoning)), "annotations": []}
+        self._answer(
+            200,
+            {
+                "id": f"resp_{number}",
+                "object": "response",
+                "created_at": head["created"],
+                "status": "completed",
+                "model": head["model"],
+                "output": [
+                    {
+                        "type": "message",
+                        "id": f"msg_{number}",
+                        "status": "completed",
+                        "role": "assistant",
+                        "content": [text],
+                    }
+                ],
+                "parallel_tool_calls": True,
+                "tool_choice": "auto",
+                "tools": [],
+                "usage": {
+                    "input_tokens": usage.prompt,
+                    "input_tokens_details": {"cached_tokens": usage.cached},
+                    "output_tokens": usage.completion,
+                    "output_tokens_details": {"reasoning_tokens": usage.reasoning},
+                    "total_tokens": usage.prompt + usage.completion,
+                },
             },
         )
 

@@ -20,7 +20,14 @@ from spancost.meters.aws import is_aws
 from spancost.meters.http_parts import host_and_path
 from spancost.meters.llm import PRICED_OPERATIONS, LlmUsage, operation_of
 from spancost.nodes import ChargedCall, HeldUsage, LocalRoot, SpanNode
-from spancost.same_call import host_of_call, is_same_call, may_be_same_call, surest_match
+from spancost.same_call import (
+    host_of_call,
+    is_same_call,
+    is_surely_same,
+    joined,
+    may_be_same_call,
+    surest_match,
+)
 from spancost.span_attributes import kind_of, mapping_of, scope_of
 
 OUTER_SPAN: Final = "outer_span"
@@ -66,6 +73,29 @@ class LlmCalls:
         self.holders[outer] = now
         self.holders.pop(node, None)
 
+    def with_views_of_others(self, node: SpanNode, call: HeldUsage) -> HeldUsage:
+        """Return the call of an outer span that ends, with views of it that wait at other spans beside it.
+
+        Of concurrent calls under one span it is not known which inner view belongs to which outer one before one of
+        them ends. What is taken here leaves the other holder free for its own.
+        """
+        for others in (context_calls.beside(node), context_calls.begun_by_now(node)):
+            for other in others:
+                for item in tuple(other.held or ()):
+                    if (
+                        item.scope != call.scope
+                        and item.scope not in call.also
+                        and call.start_ns <= item.start_ns
+                        and item.end_ns <= call.end_ns
+                        and may_be_same_call(call.usage, item.usage)
+                        and is_surely_same(call.usage, item.usage)
+                    ):
+                        call = joined(call, item)
+                        other.held = [held for held in other.held or () if held is not item] or None
+                        if other.held is None:
+                            self.holders.pop(other, None)
+        return call
+
     def note_charged(self, held: HeldUsage, node: SpanNode) -> None:
         """Remember a charged call for views of it that are still to come.
 
@@ -94,9 +124,10 @@ class LlmCalls:
         The view lies around the call or inside of it, or it was made after the call with an earlier start.
         """
         scope = held.scope
+        is_framework = context_calls.is_framework(scope)
         found = [
             call
-            for call in self._related(node, scope)
+            for call in self._related(node, starts_elsewhere=is_framework)
             if call.scope != scope
             and scope not in call.seen_by
             and call.start_ns <= held.end_ns
@@ -105,6 +136,8 @@ class LlmCalls:
                 held.start_ns <= call.start_ns
                 or call.order < node.begun
                 or (call.start_ns <= held.start_ns and held.end_ns <= call.end_ns)
+                # Callbacks of two frameworks come in any order.
+                or (is_framework and context_calls.is_framework(call.scope))
             )
             and may_be_same_call(call.usage, held.usage)
         ]
@@ -114,7 +147,7 @@ class LlmCalls:
         found[place].seen_by.add(scope)
         return True
 
-    def _related(self, node: SpanNode, scope: str) -> Iterator[ChargedCall]:
+    def _related(self, node: SpanNode, *, starts_elsewhere: bool) -> Iterator[ChargedCall]:
         """Yield calls charged inside a span, in its context, or beside it where its scope starts spans elsewhere."""
         seen: set[int] = {id(node.charged)}
         epoch = _epoch_of(node)
@@ -123,7 +156,7 @@ class LlmCalls:
             (other.charged for other in context_calls.begun_by_now(node)),
             (other.charged for other in context_calls.beside(node)),
         ]
-        if context_calls.is_framework(scope):
+        if starts_elsewhere:
             groups.append(call for call in self._charged if _hang_together(node, call.node))
         for group in groups:
             for call in group:

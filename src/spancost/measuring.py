@@ -153,6 +153,7 @@ def measure_llm(
         if node.held:
             own, others = settled(view.scope, usage, node.held, view.start_ns)
             own = own._replace(end_ns=end_ns)
+        own = calls.with_views_of_others(node, own)
         charges: list[Charge] = []
         if calls.charged_before(node, own):
             charges.append(duplicate(usage, CHARGED_BEFORE))

@@ -102,6 +102,16 @@ def surest_match(usages: Sequence[LlmUsage], usage: LlmUsage) -> int | None:
     return None
 
 
+def is_surely_same(one: LlmUsage, other: LlmUsage) -> bool:
+    """True if two views that may be of one call have the same response id, or the same counts."""
+    return _have_same_id(one, other) or _have_same_counts(one, other)
+
+
+def joined(call: HeldUsage, view: HeldUsage) -> HeldUsage:
+    """Return a call with what another view of it knows."""
+    return call._replace(usage=_richer(call.usage, view.usage), also=call.also | view.also | {view.scope})
+
+
 def _chains(held: Sequence[HeldUsage]) -> list[list[HeldUsage]]:
     """Group by scope: spans of one scope are never duplicates of each other."""
     chains: dict[str, list[HeldUsage]] = {}
@@ -123,9 +133,7 @@ def _matched(calls: list[HeldUsage], chains: list[list[HeldUsage]]) -> list[Held
                     unmatched.append(item)
                 else:
                     free.remove(match)
-                    call = calls[match]
-                    also = call.also | item.also | {item.scope}
-                    calls[match] = call._replace(usage=_richer(call.usage, item.usage), also=also)
+                    calls[match] = joined(calls[match], item)
         calls.extend(unmatched)
     return calls
 
