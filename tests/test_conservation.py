@@ -172,7 +172,7 @@ _STEPS = st.lists(
 )
 
 
-def _play(run: _Run, steps: list[tuple[str, int, int, float]]) -> None:
+def play(run: _Run, steps: list[tuple[str, int, int, float]]) -> None:
     world = run.world
     for step, one, other, seconds in steps:
         world.clock.advance(seconds)
@@ -210,7 +210,7 @@ def test_every_dollar_is_in_every_sink_once_for_any_tree_and_any_end_order(
     with priced_provider(**_SETTINGS) as world, tempfile.TemporaryDirectory() as directory:
         world.engine.connect()
         run = _Run(world)
-        _play(run, steps)
+        play(run, steps)
         rest = [index for index, is_open in enumerate(run.is_open) if is_open]
         order.shuffle(rest)
         for index in rest:
@@ -233,7 +233,7 @@ def test_roots_that_are_given_up_lose_nothing(steps: list[tuple[str, int, int, f
     ):
         world.engine.connect()
         run = _Run(world)
-        _play(run, steps)
+        play(run, steps)
         rest = [index for index, is_open in enumerate(run.is_open) if is_open]
         order.shuffle(rest)
         for index in rest[: len(rest) // 2]:

@@ -173,3 +173,81 @@ def test_seconds_that_a_quiet_machine_spends_are_idle_and_everything_adds_up_to_
         idle = world.totals.read(world.totals.idle)[0].value
         assert idle == pytest.approx(16.0 * 0.25 * 0.01)
         assert world.recorded.usd(names.COMPUTE, "entry", INNER) == pytest.approx(4.0 * 0.25 * 0.01)
+
+
+_RATE = 0.01
+"""USD per second of the machine in these tests: 36 USD per hour."""
+
+
+def _compute_usd(world: World) -> float:
+    world.publish()
+    return world.recorded.usd(names.COMPUTE)
+
+
+def test_cost_of_a_request_that_goes_on_reaches_the_counters_while_its_spans_are_open_and_once_only() -> None:
+    with priced_provider(compute="36usd/h", partial_cost_interval_s=10.0, idle_after_s=1000.0) as world:
+        socket = start(world.tracer, "socket", None, SpanKind.SERVER, server("/ws"))
+        message = start(world.tracer, "message", socket)
+        for minute in range(1, 6):
+            world.clock.advance(60.0)
+            assert _compute_usd(world) == pytest.approx(minute * 60 * _RATE, rel=1e-12)
+            assert _routes(world, names.COMPUTE) == {"/ws": pytest.approx(minute * 60 * _RATE, rel=1e-12)}
+        message.end()
+        world.clock.advance(1.0)
+        assert _compute_usd(world) == pytest.approx(300 * _RATE, rel=1e-12)
+        socket.end()
+        assert _compute_usd(world) == pytest.approx(301 * _RATE, rel=1e-12)
+        assert world.attributes("message")[names.DIRECT_USD] == pytest.approx(300 * _RATE, rel=1e-12)
+        assert world.attributes("socket")[names.DIRECT_USD] == pytest.approx(1 * _RATE, rel=1e-12)
+        assert world.attributes("socket")[names.TOTAL_USD] == pytest.approx(301 * _RATE, rel=1e-12)
+        counts = [sums.count for key, sums in world.recorded.charges.items() if key.line.component == names.COMPUTE]
+        assert sum(counts) == 2
+
+
+def test_work_that_goes_on_after_its_request_was_answered_is_booked_late_while_it_runs() -> None:
+    with priced_provider(compute="36usd/h", partial_cost_interval_s=10.0, idle_after_s=1000.0) as world:
+        request = start(world.tracer, "GET", None, SpanKind.SERVER, server("/r"))
+        task = start(world.tracer, "background", request)
+        request.end()
+        world.clock.advance(100.0)
+        assert _compute_usd(world) == world.recorded.late_usd() == pytest.approx(100 * _RATE, rel=1e-12)
+        world.clock.advance(1.0)
+        task.end()
+        assert _compute_usd(world) == world.recorded.late_usd() == pytest.approx(101 * _RATE, rel=1e-12)
+        assert world.attributes("background")[names.DIRECT_USD] == pytest.approx(101 * _RATE, rel=1e-12)
+
+
+def test_span_of_another_tenant_in_a_request_that_was_booked_in_parts_takes_nothing_twice() -> None:
+    with priced_provider(compute="36usd/h", partial_cost_interval_s=10.0, idle_after_s=1000.0) as world:
+        request = start(world.tracer, "GET", None, SpanKind.SERVER, server("/r"))
+        with attribute(tenant="acme"):
+            other = start(world.tracer, "other")
+            inner = start(world.tracer, "inner", request)
+        other.end()
+        world.clock.advance(30.0)
+        assert _compute_usd(world) == pytest.approx(30 * _RATE, rel=1e-12)
+        world.clock.advance(5.0)
+        inner.end()
+        request.end()
+        assert _compute_usd(world) == pytest.approx(35 * _RATE, rel=1e-12)
+        by_tenant = {key.attribution.tenant: 0.0 for key in world.recorded.charges}
+        for key, sums in world.recorded.charges.items():
+            by_tenant[key.attribution.tenant] += sums.usd
+        assert by_tenant[""] == pytest.approx(30 * _RATE, rel=1e-12)
+        assert by_tenant["acme"] == pytest.approx(5 * _RATE, rel=1e-12)
+
+
+def test_request_that_is_given_up_after_parts_of_it_were_booked_is_booked_once() -> None:
+    with priced_provider(
+        compute="36usd/h", max_root_quiet_s=60.0, partial_cost_interval_s=10.0, idle_after_s=1000.0
+    ) as world:
+        root = start(world.tracer, "socket")
+        inner = start(world.tracer, "inner", root)
+        world.clock.advance(30.0)
+        world.publish()
+        world.clock.advance(31.0)
+        assert _compute_usd(world) == pytest.approx(61 * _RATE, rel=1e-12)
+        assert world.engine.evictions == 1
+        inner.end()
+        root.end()
+        assert _compute_usd(world) == pytest.approx(61 * _RATE, rel=1e-12)

@@ -243,7 +243,11 @@ class _Handler(BaseHTTPRequestHandler):
         usage = self._stated(chat_usage({**request, "messages": messages}))
         head = _chat_head(request, "response")
         number = next(_ids)
-        text: Json = {"type": "output_text", "text": " ".join(_reply(usage.completion - usage.reasoning)), "annotations": []}
+        text: Json = {
+            "type": "output_text",
+            "text": " ".join(_reply(usage.completion - usage.reasoning)),
+            "annotations": [],
+        }
         self._answer(
             200,
             {

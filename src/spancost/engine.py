@@ -559,32 +559,42 @@ class CostEngine:
             if root.last_event < quiet_since or surplus > 0:
                 surplus -= 1
                 self.evict(tree, root, now)
-            elif root.booked_at < waited_since and (root.charges or root.inner_count):
+            elif root.booked_at < waited_since:
                 self._book_partial(root, now)
         for holder in [holder for holder, since in self.llm_calls.holders.items() if since < quiet_since]:
             self._settle_holder(holder, time.time_ns() // _MINUTE_NS)
 
     def _book_partial(self, root: LocalRoot, now: float) -> None:
-        """Book what a request that goes on has cost so far; under the lock."""
+        """Book what a request that goes on has cost so far, its open spans included; under the lock."""
+        compute = self.meters.compute
+        open_s = 0.0
+        # A billed period is rounded at its end, and a rate that is being looked up prices what ends.
+        if self.tree is not None and compute.billing is None and not compute.is_pending:
+            open_s = max(0.0, self.tree.open_s(root, now) - root.advanced_s)
+        root.booked_at = now
+        if not (open_s or root.charges or root.inner_count):
+            return
+        minute = time.time_ns() // _MINUTE_NS
+        root.advance(open_s, compute.usd_per_s or 0.0)
         span = root.span
         if span is None:
+            self.note(Late(root, open_s, 0, (), None, minute, LATE_INNER))
             return
-        root.booked_usd = root.components(self.meters.compute.usd_per_s, 0.0, ())
+        root.inner_s += open_s
+        root.booked_usd = root.components(compute.usd_per_s, 0.0, ())
         unpriced = root.unpriced_components()
         if unpriced:
             root.booked_unpriced = unpriced
         charges, root.charges = root.charges or [], None
-        minute = time.time_ns() // _MINUTE_NS
         attributes = dict(mapping_of(span))
         self.note(Partial(root, span.name, attributes, root.inner_s, root.inner_count, charges, minute))
         root.inner_s = 0.0
         root.inner_count = 0
-        root.booked_at = now
 
     def evict(self, tree: Tree, root: LocalRoot, now: float) -> None:
         """Give up on a root: what it has cost so far is booked, and counted as late where it was not exported."""
         self.evictions += 1
-        seconds = tree.evict(root, now)
+        seconds = max(0.0, tree.evict(root, now) - root.advanced_s)
         if root.span is not None:
             self._book_partial(root, now)
             for component, usd in (root.booked_usd or {}).items():

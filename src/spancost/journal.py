@@ -79,7 +79,9 @@ class Partial(NamedTuple):
     name: str
     attributes: Mapping[str, Any]
     inner_s: float
+    """Instance-seconds of ended spans, and of open ones until now."""
     inner_count: int
+    """Ended spans."""
     charges: Sequence[Booked]
     minute: int
 
@@ -90,7 +92,7 @@ class Late(NamedTuple):
     root: LocalRoot
     seconds: float
     spans: int
-    """Spans that the seconds belong to; 0 if this is no span's end."""
+    """Spans that the seconds belong to; 0 for those of spans that are still open, and if this is no span's end."""
     charges: Sequence[Charge]
     attribution: Attribution | None
     minute: int
@@ -264,7 +266,7 @@ class Fold:
             root.attribution = self._whose(root, entry.attributes, labels)
         attribution = root.attribution
         self._seconds(minute, labels, attribution, ENTRY, entry.seconds, 1)
-        if root.inner_count:
+        if root.inner_count or root.inner_s:
             self._seconds(minute, labels, attribution, INNER, root.inner_s, root.inner_count)
         for charge, calls in zip(entry.charges, calls_of(entry.charges), strict=True):
             self._book(charge, labels, attribution, ENTRY, minute, calls)
@@ -304,7 +306,7 @@ class Fold:
         root = entry.root
         labels = root.labels or final_labels(entry.name, root.kind, entry.attributes, self._process)
         attribution = self._whose(root, entry.attributes, labels)
-        if entry.inner_count:
+        if entry.inner_count or entry.inner_s:
             self._seconds(entry.minute, labels, attribution, INNER, entry.inner_s, entry.inner_count)
         self._inner(entry.charges, labels, attribution)
         if root.is_closed:
@@ -316,7 +318,7 @@ class Fold:
         labels = root.labels or _NO_LABELS
         own = entry.attribution
         attribution = root.attribution if own is None else filled(own, root.attribution)
-        if entry.spans:
+        if entry.spans or entry.seconds:
             self._seconds(entry.minute, labels, attribution, LATE_INNER, entry.seconds, entry.spans)
         for charge, calls in zip(entry.charges, calls_of(entry.charges), strict=True):
             self._book(charge, labels, attribution, entry.position, entry.minute, calls)

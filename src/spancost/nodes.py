@@ -120,6 +120,10 @@ class LocalRoot(Root):
     """What the baggage said when the root started."""
     booked_usd: dict[str, float] | None = None
     """USD by component that partial bookings took out."""
+    advanced_s: float = 0.0
+    """Instance-seconds of spans that are still open which have been booked already: their ends repay them."""
+    advanced_usd: float = 0.0
+    """What those were booked at, USD."""
     trail: list[KeptNode] | None = None
     """Ended spans, while traces are kept."""
     booked_unpriced: frozenset[str] = frozenset()
@@ -160,6 +164,29 @@ class LocalRoot(Root):
 
     exported: tuple[Mapping[str, Any], Sequence[Charge], Sequence[Booked] | None]
     """Set when the local root's own span has ended: what was written on it, its charges, and `charges` of then."""
+
+    def advance(self, seconds: float, usd_per_s: float) -> None:
+        """Note that instance-seconds of open spans are booked now."""
+        self.advanced_s += seconds
+        self.advanced_usd += seconds * usd_per_s
+
+    def repay(self, seconds: float) -> tuple[float, float]:
+        """Set what an ended span has earned off against what was booked while spans were open.
+
+        Args:
+            seconds: Instance-seconds of the span.
+
+        Returns:
+            Instance-seconds still to be booked, and what the others were booked at, USD.
+        """
+        if seconds >= self.advanced_s:
+            repaid_usd, seconds = self.advanced_usd, seconds - self.advanced_s
+            self.advanced_s = self.advanced_usd = 0.0
+            return seconds, repaid_usd
+        repaid_usd = self.advanced_usd * (seconds / self.advanced_s)
+        self.advanced_s -= seconds
+        self.advanced_usd -= repaid_usd
+        return 0.0, repaid_usd
 
     def leave(self, charges: Sequence[Charge], own: Attribution | None, position: str, minute: int) -> None:
         """Leave charges of one span with this root until they are booked."""

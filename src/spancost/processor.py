@@ -250,7 +250,9 @@ class CostSpanProcessor(SpanProcessor):
         if compute.billing is not None and root.span is span:
             seconds, charges = compute.billing.settle(tree, root.kind, seconds, charges)
         usd_per_s = compute.usd_per_s
-        direct = node.direct_usd + seconds * (usd_per_s or 0.0)
+        earned_s = seconds
+        seconds, repaid_usd = root.repay(seconds) if root.advanced_s else (seconds, 0.0)
+        direct = node.direct_usd + repaid_usd + seconds * (usd_per_s or 0.0)
         for charge in charges:
             direct += charge.usd
         node.direct_usd = direct
@@ -280,7 +282,7 @@ class CostSpanProcessor(SpanProcessor):
                 values[_DIRECT_USD] = direct
             values.update(compute.attributes[engine.share_estimated])
         if root.trail is not None:
-            self._leave_trail(root, span, node, (*charges, *used), total, seconds, end_ns)
+            self._leave_trail(root, span, node, (*charges, *used), total, earned_s, end_ns)
         if values is not attributes:
             write_public(span, values)
 

@@ -120,7 +120,7 @@ def _concurrent(call: Callable[[], Awaitable[object]], times: int = CONCURRENT) 
 def _chats(url: str) -> int:
     client = _openai_async(url)
 
-    def call() -> Awaitable[object]:
+    def call() -> Any:
         return client.chat.completions.create(model=_MODEL, messages=_MESSAGES)
 
     return _concurrent(call)
@@ -137,7 +137,11 @@ def _messages(url: str) -> int:
     import anthropic
 
     client = anthropic.AsyncAnthropic(base_url=url, api_key="none")
-    return _concurrent(lambda: client.messages.create(**_claude()))
+
+    def call() -> Any:
+        return client.messages.create(**_claude())
+
+    return _concurrent(call)
 
 
 def _claude() -> dict[str, Any]:
