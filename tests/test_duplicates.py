@@ -269,3 +269,15 @@ def test_refused_attempts_match_refused_attempts_only() -> None:
     chains = [HeldUsage(scope, usage, 1) for scope in ("a", "b") for usage in (refused, answered)]
     first, others = settled("outer", answered, chains, 0)
     assert [call.usage for call in (first, *others)] == [answered, refused]
+
+
+@pytest.mark.parametrize(("tokens_out", "calls"), [(120, 1), (121, 1), (300, 2)])
+def test_repeated_response_id_is_one_call_only_with_counts_that_may_be_of_one_answer(
+    tokens_out: int, calls: int
+) -> None:
+    with priced_provider() as world:
+        outer = _llm(world, _OUTER, None, chat(1000, 120, response_id="chatcmpl-1"))
+        _llm(world, _INNER, outer, chat(1000, tokens_out, response_id="chatcmpl-1")).end()
+        outer.end()
+        usd = chat_usd(1000, max(120, tokens_out)) if calls == 1 else chat_usd(1000, 120) + chat_usd(1000, tokens_out)
+        assert _llm_usd(world) == pytest.approx(usd, rel=1e-12)

@@ -54,6 +54,8 @@ def _same_provider(one: str, other: str) -> bool:
     return one == other or (one, other) in _HOSTED or (other, one) in _HOSTED
 
 
+_NEAR_TOKENS: Final = 2
+_NEAR_PART: Final = 0.05
 _QUALIFIER = re.compile(r"$|[-@:](\d{3}|v\d|latest|preview|exp)")
 """What may follow a model's name and leave it the same model: a date, a version, a channel."""
 
@@ -143,7 +145,21 @@ def _have_other_ids(one: LlmUsage, other: LlmUsage) -> bool:
 
 
 def _have_same_id(one: LlmUsage, other: LlmUsage) -> bool:
-    return bool(one.response_id) and one.response_id == other.response_id
+    """True for one response id with counts that may be of one answer: mocks, caches and replays repeat ids."""
+    if not one.response_id or one.response_id != other.response_id:
+        return False
+    first, second = one.counts, other.counts
+    if first is None or second is None:
+        return True
+    cached = max(first.cache_read + first.cache_write, second.cache_read + second.cache_write)
+    return _are_near(first.output, second.output) and (
+        _are_near(first.input, second.input) or abs(first.input - second.input) <= cached
+    )
+
+
+def _are_near(one: int, other: int) -> bool:
+    """True for counts of one answer as two tracers may have them: some add a token, or count the text themselves."""
+    return abs(one - other) <= max(_NEAR_TOKENS, _NEAR_PART * max(one, other))
 
 
 def _have_same_counts(one: LlmUsage, other: LlmUsage) -> bool:

@@ -136,7 +136,7 @@ def _message(url: str) -> int:
 def _messages(url: str) -> int:
     import anthropic
 
-    client = anthropic.AsyncAnthropic(base_url=url, api_key="none")
+    client: Any = anthropic.AsyncAnthropic(base_url=url, api_key="none")
 
     def call() -> Any:
         return client.messages.create(**_claude())
