@@ -35,8 +35,11 @@ test: $(STAMP) lint types
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "not e2e and not long"
 	$(BIN)/python -m pytest -n 3 --dist loadfile -m "e2e and not long"
 
+# SEED=... repeats what a run has found.
+SEED ?= $(shell date +%s)
 test-long: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m long
+	@echo "hypothesis seed: $(SEED)"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m long --hypothesis-seed=$(SEED)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -3,7 +3,8 @@
 It stands in for the paid services: real clients talk to it without a network or a key. Token counts
 are a pure function of the request (`chat_usage`, `embedding_usage`, `message_usage`), so a test can
 work out what a request costs. A request may state its own counts in the header `x-usage`, a JSON
-object with the field names of the usage classes below.
+object with the field names of the usage classes below, and in `x-break-after` after how many events
+its stream breaks off.
 
     POST /v1/chat/completions      OpenAI chat, also streamed, with `stream_options.include_usage`
     POST /v1/responses             OpenAI responses, not streamed
@@ -41,6 +42,7 @@ _REASONING_TOKENS = 64
 _STREAM_PARTS = 6
 _EMBEDDING_DIMENSIONS = 8
 _USAGE_HEADER = "x-usage"
+_BREAK_HEADER = "x-break-after"
 
 _DATED_MODELS = {
     "gpt-4o-mini": "gpt-4o-mini-2024-07-18",
@@ -330,7 +332,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        for event in events:
+        breaks_after = int(self.headers.get(_BREAK_HEADER, "-1"))
+        for number, event in enumerate(events):
+            if number == breaks_after:
+                self.close_connection = True
+                return
             part = event.encode()
             self.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
             self.wfile.flush()

@@ -28,6 +28,7 @@ from spancost.meters.compute import ComputePricing
 from spancost.meters.custom import CustomMeter
 from spancost.meters.http_api import HttpApiMeter
 from spancost.meters.llm import LlmMeter
+from spancost.meters.llm.text_estimate import text_estimate
 from spancost.meters.meter_set import MeterSet, make_meters
 from spancost.meters.plugins import has_plugins, plugin_meters
 from spancost.prices.book import PriceBook, shipped_data
@@ -233,7 +234,7 @@ def build_engine(
         usage_meters: Meters of third parties; those that are installed by default.
     """
     prices = price_book(config) if book is None else config.own.onto(book)
-    llm = LlmMeter(token_prices(config))
+    llm = LlmMeter(token_prices(config), text_estimate(config.estimate_tokens))
     rules = http_rules(config)
     http = HttpApiMeter(rules, config.http_free_hosts, config.http_exclude_hosts, Discounts(config.own.discounts))
     custom = CustomMeter(custom_rates(config), Discounts(config.own.discounts))

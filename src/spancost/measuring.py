@@ -139,7 +139,7 @@ def measure_llm(
         return _NONE
     try:
         view = view_of(span, node, attributes, end_ns)
-        usage = read_usage(view)
+        usage = read_usage(view, meter.texts)
         if usage is None:
             return _NONE
         learn(view.scope)

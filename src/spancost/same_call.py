@@ -193,6 +193,7 @@ def _richer(one: LlmUsage, other: LlmUsage) -> LlmUsage:
         problem = one.problem or other.problem
         assumed = one.assumed and other.assumed
     return one._replace(
+        estimate=None if counts is not None else one.estimate or other.estimate,
         counts=counts,
         assumed=assumed,
         problem=problem,

@@ -9,13 +9,14 @@ application, and without one.
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import json
 import logging
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -57,8 +58,9 @@ _runner: Final = asyncio.Runner()
 def charged(tracers: str, *ways: str) -> list[dict[str, Any]]:
     """Run this program and return, for each way inside a span and without one, what was charged.
 
-    Each has `way`, `inside`, `calls` (real calls made), `usd` and `expected_usd` of the model calls, `http` (count of
-    HTTP charges by provider) and `statuses` (count of spans by scope, status and reason).
+    Each has `way`, `inside`, `calls` (real calls made), `usd` and `expected_usd` of the model calls, `unpriced` (count
+    of model calls by reason), `http` (count of HTTP charges by reason or status) and `statuses` (count of spans by
+    scope, status and reason).
     """
     done = subprocess.run(
         [sys.executable, "-m", "tests.tracers.calls", tracers, *ways],
@@ -101,6 +103,57 @@ def _chat_streamed(url: str) -> int:
         model=_MODEL, messages=_MESSAGES, stream=True, stream_options=options
     ):
         pass
+    return 1
+
+
+def _stream_without_usage(url: str) -> int:
+    for _ in _openai(url).chat.completions.create(model=_MODEL, messages=_MESSAGES, stream=True):
+        pass
+    return 1
+
+
+def _stream_left(url: str) -> int:
+    options = {"include_usage": True}
+    stream = _openai(url).chat.completions.create(model=_MODEL, messages=_MESSAGES, stream=True, stream_options=options)
+    next(iter(stream))
+    stream.close()
+    return 1
+
+
+def _stream_forgotten(url: str) -> int:
+    stream = _openai(url).chat.completions.create(model=_MODEL, messages=_MESSAGES, stream=True)
+    next(iter(stream))
+    del stream
+    gc.collect()
+    return 1
+
+
+def _stream_broken(url: str) -> int:
+    import openai
+
+    stream = _openai(url).chat.completions.create(
+        model=_MODEL, messages=_MESSAGES, stream=True, extra_headers={"x-break-after": "3"}
+    )
+    with suppress(openai.APIConnectionError):
+        for _ in stream:
+            pass
+    return 1
+
+
+def _message_streamed(url: str) -> int:
+    import anthropic
+
+    with anthropic.Anthropic(base_url=url, api_key="none").messages.stream(**_claude()) as stream:
+        for _ in stream:
+            pass
+    return 1
+
+
+def _message_stream_left(url: str) -> int:
+    import anthropic
+
+    with anthropic.Anthropic(base_url=url, api_key="none").messages.stream(**_claude()) as stream:
+        next(iter(stream))
     return 1
 
 
@@ -152,7 +205,7 @@ def _httpx_posts(url: str) -> int:
     import httpx
 
     async def run() -> None:
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(timeout=60) as client:
             await asyncio.gather(*(client.post(f"{url}{_CHARGE_PATH}") for _ in range(CONCURRENT)))
 
     _runner.run(run())
@@ -211,6 +264,12 @@ def _abatch(url: str) -> int:
 WAYS: Final[dict[str, Callable[[str], int]]] = {
     "chat": _chat,
     "chat streamed": _chat_streamed,
+    "stream without usage": _stream_without_usage,
+    "stream left": _stream_left,
+    "stream forgotten": _stream_forgotten,
+    "stream broken": _stream_broken,
+    "message streamed": _message_streamed,
+    "message stream left": _message_stream_left,
     "responses": _responses,
     "concurrent chats": _chats,
     "message": _message,
@@ -249,6 +308,10 @@ def _run(world: World, way: str, url: str, *, inside: bool) -> dict[str, Any]:
         scope = "" if span.instrumentation_scope is None else span.instrumentation_scope.name
         said = f"{scope} {attributes.get(names.STATUS)} {attributes.get(names.REASON)}"
         statuses[said] = statuses.get(said, 0) + 1
+    unpriced: dict[str, int] = {}
+    for key, sums in world.recorded.charges.items():
+        if key.line.component == names.LLM and key.line.status == names.UNPRICED:
+            unpriced[key.line.reason] = unpriced.get(key.line.reason, 0) + sums.count
     http: dict[str, int] = {}
     for key, sums in world.recorded.charges.items():
         if key.line.component == names.HTTP:
@@ -260,6 +323,7 @@ def _run(world: World, way: str, url: str, *, inside: bool) -> dict[str, Any]:
         "calls": calls,
         "usd": world.recorded.usd(names.LLM),
         "expected_usd": _expected_usd(way, calls),
+        "unpriced": unpriced,
         "http": http,
         "statuses": statuses,
     }

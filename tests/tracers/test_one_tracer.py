@@ -12,7 +12,7 @@ from tests.tracers.calls import charged
     [
         ("genai-openai+httpx2", ("chat", "chat streamed", "responses", "concurrent chats")),
         # The client of Anthropic makes spans of its own inside those of the instrumentation.
-        ("genai-anthropic+httpx2", ("message", "concurrent messages")),
+        ("genai-anthropic+httpx2", ("message", "message streamed", "concurrent messages")),
     ],
     ids=["openai", "anthropic"],
 )
@@ -20,6 +20,21 @@ def test_each_call_of_a_model_is_one_charge_and_its_request_is_transport(tracers
     for found in charged(tracers, *ways):
         assert found["usd"] == pytest.approx(found["expected_usd"], rel=1e-9), found
         assert found["http"] == {"transport": found["calls"]}, found
+
+
+def test_stream_whose_usage_never_came_is_one_unpriced_call_and_never_nothing() -> None:
+    ways = ("stream without usage", "stream left", "stream forgotten", "stream broken")
+    for found in charged("genai-openai", *ways):
+        assert found["usd"] == 0.0, found
+        assert found["unpriced"] == {"no_usage": 1}, found
+
+
+def test_stream_that_counted_its_input_and_was_left_is_an_estimate() -> None:
+    for found in charged("genai-anthropic", "message stream left"):
+        assert 0 < found["usd"] < found["expected_usd"]
+        statuses = [said.partition(" ")[2] for said in found["statuses"]]
+        assert "estimated None" in statuses, found
+        assert "priced None" not in statuses
 
 
 def test_fifty_concurrent_requests_of_httpx_and_of_aiohttp_are_fifty_charges() -> None:

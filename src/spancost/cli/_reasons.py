@@ -30,7 +30,8 @@ ADVICE: Final = {
     "no_price": "The price book has no price for it: add one under `prices:` in spancost.yaml.",
     "no_rate": "It was reported without an amount, and no rate is in force for its name: add one under `custom:` in "
     "spancost.yaml (name, unit, usd), or pass usd= to add_usage.",
-    "no_usage": "The span shows no usage: when streaming from an LLM pass stream_options={'include_usage': True}; "
+    "no_usage": "The span shows no usage: when streaming from an LLM pass stream_options={'include_usage': True}, or "
+    f"have it estimated with {names.ENV_ESTIMATE_TOKENS}; "
     "for AWS calls let spancost hook the botocore instrumentation.",
     "not_finite": "A meter computed something that is no number; please report it.",
     "not_priced_by_tokens": "This model is not billed by tokens.",

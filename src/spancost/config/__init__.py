@@ -75,6 +75,8 @@ class Config:
     """Have DynamoDB report the capacity of each call; the application does not see it."""
     provisioned_tables: tuple[str, ...] = ()
     """Globs of DynamoDB tables in provisioned mode: their calls cost nothing beyond the hourly price."""
+    estimate_tokens: str = "off"
+    """How tokens of LLM calls without usage are estimated from their texts: `off`, `characters` or `tiktoken`."""
     prices_file: str = ""
     """File with own prices beside those of `spancost.yaml`; empty for none."""
     prices_cache: str = ""
@@ -146,6 +148,7 @@ _FILE_KEYS: Final[Mapping[str, tuple[str, Parser]]] = {
     "http.exclude_hosts": ("http_exclude_hosts", values.texts),
     "aws.inject_consumed_capacity": ("inject_consumed_capacity", values.boolean),
     "aws.provisioned_tables": ("provisioned_tables", values.texts),
+    "llm.estimate_tokens": ("estimate_tokens", values.token_estimate),
     "prices_file": ("prices_file", values.text),
     "prices_cache": ("prices_cache", values.text),
     "ledger.path": ("ledger", values.text),
@@ -178,6 +181,7 @@ _ENVIRONMENT: Final[Mapping[str, tuple[str, Parser]]] = {
     names.ENV_ENTRYPOINT: ("entrypoint", values.text),
     names.ENV_EGRESS_CLIENTS: ("egress_clients", values.clients),
     names.ENV_INJECT_CONSUMED_CAPACITY: ("inject_consumed_capacity", values.boolean),
+    names.ENV_ESTIMATE_TOKENS: ("estimate_tokens", values.token_estimate),
     names.ENV_PRICES: ("prices_file", values.text),
     names.ENV_PRICES_CACHE: ("prices_cache", values.text),
     names.ENV_LEDGER: ("ledger", values.text),

@@ -18,6 +18,7 @@ _BYTES_PER: Final = {
 }  # fmt: skip
 _TRUE: Final = frozenset({"true", "1", "yes", "on"})
 _FALSE: Final = frozenset({"false", "0", "no", "off"})
+_TOKEN_ESTIMATES: Final = ("off", "characters", "tiktoken")
 _CLIENTS: Final = ("auto", "internet", "private", "cdn")
 
 
@@ -137,6 +138,15 @@ def clients(value: object) -> str:
     """Read who receives responses."""
     if value not in _CLIENTS:
         raise ValueError(f"one of {', '.join(_CLIENTS)}")
+    return str(value)
+
+
+def token_estimate(value: object) -> str:
+    """Read how tokens are estimated."""
+    if value is False:  # `off` in YAML
+        return _TOKEN_ESTIMATES[0]
+    if value not in _TOKEN_ESTIMATES:
+        raise ValueError(f"one of {', '.join(_TOKEN_ESTIMATES)}")
     return str(value)
 
 

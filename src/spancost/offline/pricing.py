@@ -22,6 +22,7 @@ from spancost.meters.custom import CustomMeter
 from spancost.meters.http_api import HttpApiMeter
 from spancost.meters.http_parts import host_and_path
 from spancost.meters.llm import LlmMeter, LlmUsage, is_llm, operation_of, read_usage
+from spancost.meters.llm.text_estimate import text_estimate
 from spancost.meters.meter_set import MeterSet, make_meters
 from spancost.meters.plugins import PluginMeters, plugin_meters
 from spancost.offline.charges import ALWAYS, UNLESS_NESTED, UNLESS_TRANSPORT, ChargeTable
@@ -294,7 +295,7 @@ class Measured:
             return
         self.table.call_hosts[span] = self.table.host_number(host_of_call(view.attributes)[:_MAX_TEXT])
         try:
-            usage = read_usage(view)
+            usage = read_usage(view, None if meters.llm is None else meters.llm.texts)
         except Exception:
             self.charges.add(span, (meter_error(names.LLM),), start_ns, end_ns)
             return
@@ -350,7 +351,10 @@ class Pricing(Measured):
         self._config = replace(config, compute="", detect=False, egress_proxy=True)
         self._book = book
         self._region = region or config.region
-        self._llm = LlmMeter(token_prices(config))
+        texts = text_estimate(config.estimate_tokens)
+        if texts is not None:
+            texts.load()
+        self._llm = LlmMeter(token_prices(config), texts)
         self._http = HttpApiMeter(
             http_rules(config), config.http_free_hosts, config.http_exclude_hosts, Discounts(config.own.discounts)
         )

@@ -8,9 +8,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from opentelemetry.trace import SpanKind
 
+from spancost import names
 from spancost.meters.llm.dialects import DIALECTS, KNOWN
+from spancost.testing import priced_provider
 from tests.meters.llm.calls import CHAT, CHAT_USD, charges, known, usd
+from tests.spans import chat, start
 
 _HUGE = "9" * 10_000_000
 _COUNTS = [
@@ -136,3 +140,22 @@ def test_no_attributes_make_the_meter_raise_or_charge_what_is_no_number(attribut
         if charge.line.status == "unpriced":
             assert charge.usd == 0
             assert charge.line.reason
+
+
+@pytest.mark.parametrize(
+    ("finished", "basis"),
+    [
+        ({}, "stream_cut_short"),
+        ({"gen_ai.response.finish_reasons": ("stop",)}, None),
+        ({"anthropic.message.stop_reason": "end_turn"}, None),
+    ],
+)
+def test_stream_with_counts_that_never_said_why_it_ended_is_a_lower_bound(
+    finished: dict[str, object], basis: str | None
+) -> None:
+    with priced_provider() as world:
+        attributes = {**chat(100, 1), "gen_ai.request.stream": True, **finished}
+        start(world.tracer, "chat", None, SpanKind.CLIENT, attributes).end()
+        said = world.attributes("chat")
+        assert said.get(names.BASIS) == basis
+        assert said[names.STATUS] == ("estimated" if basis else "priced")

@@ -13,6 +13,7 @@ from spancost import names
 from spancost.charge import Charge, PriceLine, SpanView, price_line
 from spancost.meters.llm.operations import EMBEDDINGS, IMAGE, RERANK, SPEECH, TRANSCRIPTION, VIDEO
 from spancost.meters.llm.reported import ReportedCost
+from spancost.meters.llm.text_estimate import TextEstimate
 from spancost.meters.llm.usage import LlmUsage, read_usage
 from spancost.prices.tokens import MachineRate, TokenCounts, TokenPrices, TokenRates, UnknownPrice
 
@@ -35,19 +36,25 @@ class LlmMeter:
 
     Args:
         prices: Where token prices come from; genai-prices by default, imported at the first LLM span.
+
+        texts: Estimates tokens where a span has none; by default nothing is estimated.
     """
 
-    def __init__(self, prices: TokenPrices | None = None) -> None:
+    def __init__(self, prices: TokenPrices | None = None, texts: TextEstimate | None = None) -> None:
         self._prices = TokenPrices() if prices is None else prices
+        self.texts = texts
+        """Estimates the tokens of spans without usage; None: nothing is estimated."""
         self._lines: dict[tuple[TokenRates, str, tuple[str, ...], str], _Lines] = {}
 
     def warm_up(self) -> None:
         """Load the prices now, off the span path."""
         self._prices.load()
+        if self.texts is not None:
+            self.texts.load()
 
     def measure(self, view: SpanView) -> Sequence[Charge]:
         """Return the charges of an LLM span, one per kind of token."""
-        usage = read_usage(view)
+        usage = read_usage(view, self.texts)
         return () if usage is None else self.charges_of(usage, view.start_ns)
 
     def charges_of(self, usage: LlmUsage, start_ns: int) -> Sequence[Charge]:
@@ -67,6 +74,9 @@ class LlmMeter:
             if not cost.usd:
                 basis = (*basis, _BAD_COST)
         counts = usage.counts
+        if usage.estimate is not None and self.texts is not None:
+            counts = usage.estimate
+            usage = usage._replace(problem="", assumed=self.texts.basis)
         if usage.problem:
             reason = usage.problem
             if reason == "no_usage" and usage.operation in _OTHER_UNITS:

@@ -11,6 +11,7 @@ from spancost.meters.llm.details import add_details
 from spancost.meters.llm.dialects import EXCLUSIVE, FIELDS, KNOWN, POSITION, UNSURE, Dialect, dialect_of
 from spancost.meters.llm.operations import CHAT, EMBEDDINGS, GENERATE_CONTENT, TEXT_COMPLETION, operation_of
 from spancost.meters.llm.reported import ReportedCost, reported_cost
+from spancost.meters.llm.text_estimate import TextEstimate
 from spancost.prices.tokens import TokenCounts
 
 _REJECTED: Final = frozenset(
@@ -39,6 +40,10 @@ OUTPUT_FROM_TOTAL: Final = "output_from_total"
 REASONING_NOT_REPORTED: Final = "reasoning_not_reported"
 """The output count leaves reasoning out, and nothing says how much there was: the figure is a lower bound."""
 
+STREAM_CUT_SHORT: Final = "stream_cut_short"
+"""The stream was left before its end: the output count is a lower bound."""
+
+_FINISHED: Final = frozenset({"gen_ai.response.finish_reasons", "anthropic.message.stop_reason"})
 _MAX_TEXT: Final = 200
 _MAX_COUNT: Final = 10**12
 _MAX_DIGITS: Final = 12
@@ -96,14 +101,22 @@ class LlmUsage(NamedTuple):
     """A cost that the span itself states."""
     assumed: str = ""
     """What was assumed about the counts, a basis word; empty if nothing."""
+    estimate: TokenCounts | None = None
+    """Tokens estimated from the span's texts where it has no counts, and that was asked for."""
 
 
 class _BadCountError(ValueError):
     """A token count is no whole number of tokens."""
 
 
-def read_usage(view: SpanView) -> LlmUsage | None:
-    """Read what an LLM span used; None for spans that are not priced as LLM calls."""
+def read_usage(view: SpanView, texts: TextEstimate | None = None) -> LlmUsage | None:
+    """Read what an LLM span used; None for spans that are not priced as LLM calls.
+
+    Args:
+        view: The span.
+
+        texts: Estimates tokens where the span has none; by default nothing is estimated.
+    """
     attributes = view.attributes
     operation = operation_of(attributes)
     if not operation:
@@ -122,6 +135,8 @@ def read_usage(view: SpanView) -> LlmUsage | None:
         if dialect.thoughts_apart:
             assumed = _add_thoughts(found)
         counts = _counts(found, dialect, operation)
+        if counts is not None and not assumed and operation in _GENERATES and _was_cut_short(attributes):
+            assumed = STREAM_CUT_SHORT
         if found[_AUDIO_S] is not None:
             audio_s = _seconds(found[_AUDIO_S])
     except _BadCountError:
@@ -129,6 +144,10 @@ def read_usage(view: SpanView) -> LlmUsage | None:
     else:
         if counts is None and not audio_s:
             problem = "no_usage"
+    rejected = counts is None and view.failed and _was_rejected(attributes)
+    estimate = None
+    if texts is not None and problem == "no_usage" and not rejected and operation in _GENERATES:
+        estimate = texts.counts_of(attributes)
     tier = found[_TIER]
     if tier is not None:
         tier = tier.lower()
@@ -140,14 +159,20 @@ def read_usage(view: SpanView) -> LlmUsage | None:
         counts,
         "" if tier is None or tier in _STANDARD_TIERS else tier,
         found[_CACHE_READ] is None and operation != EMBEDDINGS and not _reports_cache(dialect, attributes),
-        counts is None and view.failed and _was_rejected(attributes),
+        rejected,
         problem,
         request_model,
         max(0, view.end_ns - view.start_ns) / 1e9,
         audio_s,
         reported_cost(found, dialect, attributes),
         assumed,
+        estimate,
     )
+
+
+def _was_cut_short(attributes: Mapping[str, Any]) -> bool:
+    """True for a stream that has not told why it ended: Anthropic counts its first tokens at its beginning."""
+    return bool(attributes.get("gen_ai.request.stream")) and _FINISHED.isdisjoint(attributes)
 
 
 def _reports_cache(dialect: Dialect, attributes: Mapping[str, Any]) -> bool:
