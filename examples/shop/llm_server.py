@@ -168,6 +168,8 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     # Clients keep their connections: waiting for those threads would hold the end up.
     block_on_close = False
+    request_queue_size = 128
+    """Fifty clients connect at once; beyond the queue they would wait a second and more for their next try."""
 
     def __init__(
         self,

@@ -171,12 +171,15 @@ def _concurrent(call: Callable[[], Awaitable[object]], times: int = CONCURRENT) 
 
 
 def _chats(url: str) -> int:
-    client = _openai_async(url)
+    async def run() -> None:
+        # Closed in time: a client that is collected later may close a socket whose number another one has by then.
+        async with _openai_async(url) as client:
+            await asyncio.gather(
+                *(client.chat.completions.create(model=_MODEL, messages=_MESSAGES) for _ in range(CONCURRENT))
+            )
 
-    def call() -> Any:
-        return client.chat.completions.create(model=_MODEL, messages=_MESSAGES)
-
-    return _concurrent(call)
+    _runner.run(run())
+    return CONCURRENT
 
 
 def _message(url: str) -> int:
@@ -189,12 +192,13 @@ def _message(url: str) -> int:
 def _messages(url: str) -> int:
     import anthropic
 
-    client: Any = anthropic.AsyncAnthropic(base_url=url, api_key="none")
+    async def run() -> None:
+        client: Any = anthropic.AsyncAnthropic(base_url=url, api_key="none")
+        async with client:
+            await asyncio.gather(*(client.messages.create(**_claude()) for _ in range(CONCURRENT)))
 
-    def call() -> Any:
-        return client.messages.create(**_claude())
-
-    return _concurrent(call)
+    _runner.run(run())
+    return CONCURRENT
 
 
 def _claude() -> dict[str, Any]:
