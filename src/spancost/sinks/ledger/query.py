@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from spancost import names
 from spancost.errors import LedgerError, suggest
 from spancost.sinks.ledger.schema import (
     BY_ENTRY,
@@ -42,6 +43,7 @@ LEDGER_KEYS: Final = (*REQUEST_KEYS, *LINE_COLUMNS, "cloud_service", "position")
 name otherwise; `cloud_service` is FOCUS's ServiceName; times are ISO, in the time zone asked for."""
 _ALIASES: Final = {"route": "http_route", "method": "http_request_method"}
 _LABEL_NAME: Final = re.compile(r"[^\"\\\x00-\x1f]{1,60}")
+_STATUS_KEYS: Final = frozenset({"status", "reason"})
 _OWNER_LINE_KEYS: Final = ("component", "status", "position")
 
 
@@ -121,7 +123,8 @@ class Question(NamedTuple):
     selection: Selection
 
     @property
-    def _keys(self) -> tuple[str, ...]:
+    def keys(self) -> tuple[str, ...]:
+        """Keys that are asked for, and those of the conditions."""
         return (*self.by, *(condition.key for condition in self.selection.where))
 
     def _is_whole(self, minutes: int) -> bool:
@@ -135,7 +138,7 @@ class Question(NamedTuple):
 
             more: Columns that the question reads beside its keys.
         """
-        keys = {*self._keys, *more}
+        keys = {*self.keys, *more}
         has_owner = any(key in _OWNER_KEYS or key.startswith(LABEL_KEY) for key in keys)
         times = keys.intersection(TIME_KEYS)
         if not has_owner:
@@ -216,6 +219,9 @@ class Statement:
                 continue
             conditions.append(f"{'NOT ' if condition.negated else ''}({self._shown(condition.key)}) GLOB ?")
             self.values.append(condition.glob)
+        if self._kind == CHARGES and _STATUS_KEYS.isdisjoint(self._question.keys):
+            # A call is counted where it is charged; its other views are seen by who asks for a status or a reason.
+            conditions.append(f"l.status <> '{names.DUPLICATE}'")
         groups = [self._grouped(key) for key in self._question.by] if grouped_by is None else list(grouped_by)
         where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
         return f"SELECT {shown}{columns} FROM {' JOIN '.join(tables)}{where}" + (
