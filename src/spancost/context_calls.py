@@ -13,17 +13,20 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import Any, Final
 from weakref import ref
 
 from spancost.nodes import SpanNode
 
-_MAX_CALLS: Final = 32
-"""Calls kept per context; those that began last."""
-_KEPT_S: Final = 5.0
-"""How long a call that has ended is kept: a tracer that makes its span after the call makes it at once."""
+_MAX_OPEN: Final = 32
+"""Open calls kept per context; those that began last."""
+_MAX_ENDED: Final = 4
+"""Calls kept that have ended: a tracer that makes its span after the call makes it at once."""
+_MAX_BELOW: Final = 1024
+"""Runs of frameworks kept per span: those of one batch hang on one."""
 _MAX_SCOPES: Final = 4096
 
 _CALLING: Final = re.compile(
@@ -53,12 +56,13 @@ def learn(scope: str) -> None:
     scopes[scope] = True
 
 
+@lru_cache(maxsize=_MAX_SCOPES)
 def is_framework(scope: str) -> bool:
     """True for scopes whose spans may be started on another thread than the call."""
     return _FRAMEWORK.search(scope.lower()) is not None
 
 
-def begin(node: SpanNode, parent: SpanNode | None, scope: str, attributes: Mapping[str, Any], now: float) -> None:
+def begin(node: SpanNode, parent: SpanNode | None, scope: str, attributes: Mapping[str, Any]) -> None:
     """Note in the present context that a call begins, if the span that starts may be one.
 
     Args:
@@ -69,8 +73,6 @@ def begin(node: SpanNode, parent: SpanNode | None, scope: str, attributes: Mappi
         scope: Name of the span's instrumentation scope.
 
         attributes: Those that it has at its start.
-
-        now: Monotonic seconds.
     """
     known = scopes.get(scope)
     if known is None:
@@ -80,38 +82,63 @@ def begin(node: SpanNode, parent: SpanNode | None, scope: str, attributes: Mappi
     if not known and not names_call(attributes):
         return
     node.begun = next(order)
+    node.call_scope = scope
     around = node.around = _calls.get()
-    fresh = [call for call in around[1 - _MAX_CALLS :] if _is_fresh(call(), now)]
     itself = ref(node)
-    _calls.set((*fresh, itself))
+    _calls.set((*_fresh(around, _MAX_OPEN), itself))
     if parent is not None and is_framework(scope):
-        below = parent.calls_below or ()
-        parent.calls_below = (*[call for call in below[1 - _MAX_CALLS :] if _is_fresh(call(), now)], itself)
+        parent.calls_below = (*_fresh(parent.calls_below or (), _MAX_BELOW), itself)
 
 
-def _is_fresh(call: SpanNode | None, now: float) -> bool:
-    return call is not None and (call.span is not None or call.ended_at > now - _KEPT_S)
+def _fresh(calls: tuple[ref[SpanNode], ...], most: int) -> list[ref[SpanNode]]:
+    """Return those that are open, and the last that have ended, in the order in which they began."""
+    if len(calls) < _MAX_ENDED:
+        return list(calls)
+    fresh: list[ref[SpanNode]] = []
+    ended = 0
+    for itself in reversed(calls):
+        call = itself()
+        if call is None:
+            continue
+        if call.span is None:
+            ended += 1
+            if ended > _MAX_ENDED:
+                continue
+        fresh.append(itself)
+        if len(fresh) >= most:
+            break
+    fresh.reverse()
+    return fresh
 
 
-def beside(node: SpanNode) -> Iterator[SpanNode]:
-    """Yield the calls that were begun before a span in its context, and those of frameworks beside it; latest first.
+def company_of(node: SpanNode, scope: str) -> list[SpanNode]:
+    """Return the calls of other scopes in the context of a span, those of frameworks beside it included; latest first.
 
-    Some may have ended. Where nobody has noted the span's start it is the present context that counts.
+    They were begun in its context before it, or in the present context; some may have ended.
+
+    Args:
+        node: Node of the span.
+
+        scope: Name of its scope.
     """
+    present = _calls.get()
     around = node.around
-    yield from _alive(_calls.get() if around is None else around, node)
+    groups = [present]
+    if around and around[-1] not in present:  # it ends in another context than the one it began in
+        groups.append(around)
     parent = node.parent
     if isinstance(parent, SpanNode) and parent.calls_below is not None:
-        yield from _alive(parent.calls_below, node)
+        groups.append(parent.calls_below)
+    found: list[SpanNode] = []
+    for group in groups:
+        for itself in group:
+            call = itself()
+            if call is not None and call.call_scope != scope and call is not node and call not in found:
+                found.append(call)
+    if len(found) > 1:
+        found.sort(key=_begun, reverse=True)
+    return found
 
 
-def begun_by_now(node: SpanNode) -> Iterator[SpanNode]:
-    """Yield the calls that were begun in the present context before or after a span's start; latest first."""
-    yield from _alive(_calls.get(), node)
-
-
-def _alive(calls: tuple[ref[SpanNode], ...], node: SpanNode) -> Iterator[SpanNode]:
-    for call in reversed(calls):
-        found = call()
-        if found is not None and found is not node:
-            yield found
+def _begun(call: SpanNode) -> int:
+    return call.begun

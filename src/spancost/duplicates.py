@@ -79,36 +79,38 @@ class LlmCalls:
         Of concurrent calls under one span it is not known which inner view belongs to which outer one before one of
         them ends. What is taken here leaves the other holder free for its own.
         """
-        for others in (context_calls.beside(node), context_calls.begun_by_now(node)):
-            for other in others:
-                for item in tuple(other.held or ()):
-                    if (
-                        item.scope != call.scope
-                        and item.scope not in call.also
-                        and call.start_ns <= item.start_ns
-                        and item.end_ns <= call.end_ns
-                        and may_be_same_call(call.usage, item.usage)
-                        and is_surely_same(call.usage, item.usage)
-                    ):
-                        call = joined(call, item)
-                        other.held = [held for held in other.held or () if held is not item] or None
-                        if other.held is None:
-                            self.holders.pop(other, None)
+        # A holder of the same scope may have it, too: two runs of one framework.
+        for other in context_calls.company_of(node, ""):
+            for item in tuple(other.held or ()):
+                if (
+                    item.scope != call.scope
+                    and item.scope not in call.also
+                    and call.start_ns <= item.start_ns
+                    and item.end_ns <= call.end_ns
+                    and may_be_same_call(call.usage, item.usage)
+                    and is_surely_same(call.usage, item.usage)
+                ):
+                    call = joined(call, item)
+                    other.held = [held for held in other.held or () if held is not item] or None
+                    if other.held is None:
+                        self.holders.pop(other, None)
         return call
 
-    def note_charged(self, held: HeldUsage, node: SpanNode) -> None:
+    def note_charged(self, held: HeldUsage, node: SpanNode, company: Sequence[SpanNode]) -> None:
         """Remember a charged call for views of it that are still to come.
 
         Args:
             held: The call, with its start and end.
 
             node: The span that owns the charge.
+
+            company: Calls of other scopes in its context.
         """
         order = next(context_calls.order)
         call = ChargedCall(held.scope, held.usage, held.start_ns, held.end_ns, node, order, set(held.also))
         self._charged.append(call)
         node.charged = call
-        for others in (_ancestors(node), context_calls.beside(node)):
+        for others in (_ancestors(node), company):
             for other in others:
                 if other.is_open:
                     inside = other.charged_inside
@@ -118,20 +120,19 @@ class LlmCalls:
                     inside.append(call)
                     del inside[:-_MAX_CHARGED_INSIDE]
 
-    def charged_before(self, node: SpanNode, held: HeldUsage) -> bool:
+    def charged_before(self, node: SpanNode, held: HeldUsage, company: Sequence[SpanNode]) -> bool:
         """True if a call has been charged of which this is another view; its scope is then known there.
 
         The view lies around the call or inside of it, or it was made after the call with an earlier start.
         """
         scope = held.scope
         is_framework = context_calls.is_framework(scope)
+        if not company and not is_framework and node.charged_inside is None:
+            return False
         found = [
             call
-            for call in self._related(node, starts_elsewhere=is_framework)
-            if call.scope != scope
-            and scope not in call.seen_by
-            and call.start_ns <= held.end_ns
-            and held.start_ns < call.end_ns
+            for call in self._related(node, held, company, starts_elsewhere=is_framework)
+            if scope not in call.seen_by
             and (
                 held.start_ns <= call.start_ns
                 or call.order < node.begun
@@ -147,20 +148,28 @@ class LlmCalls:
         found[place].seen_by.add(scope)
         return True
 
-    def _related(self, node: SpanNode, *, starts_elsewhere: bool) -> Iterator[ChargedCall]:
-        """Yield calls charged inside a span, in its context, or beside it where its scope starts spans elsewhere."""
+    def _related(
+        self, node: SpanNode, held: HeldUsage, company: Sequence[SpanNode], *, starts_elsewhere: bool
+    ) -> Iterator[ChargedCall]:
+        """Yield calls of other scopes in the time of a span: charged inside of it, in its context, or beside it."""
         seen: set[int] = {id(node.charged)}
         epoch = _epoch_of(node)
         groups = [
             node.charged_inside or (),
-            (other.charged for other in context_calls.begun_by_now(node)),
-            (other.charged for other in context_calls.beside(node)),
+            (other.charged for other in company),
         ]
         if starts_elsewhere:
             groups.append(call for call in self._charged if _hang_together(node, call.node))
         for group in groups:
             for call in group:
-                if call is not None and id(call) not in seen and _epoch_of(call.node) == epoch:
+                if (
+                    call is not None
+                    and held.start_ns < call.end_ns
+                    and call.start_ns <= held.end_ns
+                    and call.scope != held.scope
+                    and id(call) not in seen
+                    and _epoch_of(call.node) == epoch
+                ):
                     seen.add(id(call))
                     yield call
 
@@ -176,13 +185,17 @@ def _hang_together(one: SpanNode, other: SpanNode) -> bool:
     return one.parent is other.parent and (one.parent is not None or (one.is_entry and other.is_entry))
 
 
-def holder_of(node: SpanNode, held: HeldUsage, ending: SpanNode | None = None) -> tuple[SpanNode, str] | None:
+def holder_of(
+    node: SpanNode, held: HeldUsage, company: Sequence[SpanNode], ending: SpanNode | None = None
+) -> tuple[SpanNode, str] | None:
     """Return the open LLM span that is to charge the call of an inner one, and why, if there is one.
 
     Args:
         node: Node of the inner span.
 
         held: Its usage.
+
+        company: Calls of other scopes in its context.
 
         ending: A span that has turned out not to be the one.
     """
@@ -191,7 +204,7 @@ def holder_of(node: SpanNode, held: HeldUsage, ending: SpanNode | None = None) -
     if outer is not None:
         return outer, OUTER_SPAN
     epoch = _epoch_of(node)
-    for other in context_calls.beside(node):
+    for other in company:
         span = other.span
         if (
             span is None
@@ -199,7 +212,6 @@ def holder_of(node: SpanNode, held: HeldUsage, ending: SpanNode | None = None) -
             or not other.is_open
             or (span.start_time or 0) > held.start_ns
             or _epoch_of(other) != epoch
-            or scope_of(span) == scope
             # One to one; a call that comes from another holder is matched when the last of them ends.
             or (ending is None and any(item.scope == scope for item in other.held or ()))
         ):
@@ -229,7 +241,7 @@ def is_inside_llm_call(node: SpanNode, scope: str) -> bool:
     """True if an open LLM span of another scope is around a span or beside it: the call is metered there."""
     return any(
         other.span is not None and other.is_open and scope_of(other.span) != scope and _is_llm(other.span)
-        for others in (_ancestors(node), context_calls.beside(node))
+        for others in (_ancestors(node), context_calls.company_of(node, scope))
         for other in others
     )
 
@@ -251,9 +263,9 @@ def is_transport(node: SpanNode, scope: str, host: str, charges: Sequence[Charge
         if call_host is not None and (not call_host or not host or call_host == host):
             return True
     start_ns = 0 if node.span is None else node.span.start_time or 0
-    for other in context_calls.beside(node):
+    for other in context_calls.company_of(node, scope):
         span = other.span
-        if span is None or not other.is_open or (span.start_time or 0) > start_ns or scope_of(span) == scope:
+        if span is None or not other.is_open or (span.start_time or 0) > start_ns:
             continue
         call_host = _call_host_of(other)
         # One that does not say where it goes could stand beside anything: then only what has no price of its own.

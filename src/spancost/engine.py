@@ -612,7 +612,7 @@ class CostEngine:
         root = holder.root
         attributes = {} if holder.span is None else dict(mapping_of(holder.span))
         holder.span = None  # its call is charged here; should it end one day, it is not charged again
-        charges = measure_held(self.meters, self.errors, holder, self.llm_calls)
+        charges = measure_held(self.meters, self.errors, holder, self.llm_calls, self.monotonic())
         if isinstance(root, LocalRoot) and charges:
             own = self.attributing.of_span(holder, attributes, is_charged=True)
             if root.span is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from spancost import names
 from spancost.charge import LLM_SPAN, NO_FACTS, SERVER, Charge, SpanView, new_view
-from spancost.context_calls import learn
+from spancost.context_calls import company_of, learn
 from spancost.duplicates import (
     CHARGED_BEFORE,
     OUTER_SPAN,
@@ -143,9 +143,9 @@ def measure_llm(
         if usage is None:
             return _NONE
         learn(view.scope)
-        node.ended_at = now
         own = HeldUsage(view.scope, usage, view.start_ns, end_ns, node)
-        holder = holder_of(node, own)
+        company = company_of(node, view.scope)
+        holder = holder_of(node, own, company)
         if holder is not None:
             calls.hold(holder[0], own, node, now)
             return (duplicate(usage, holder[1]),)
@@ -153,13 +153,14 @@ def measure_llm(
         if node.held:
             own, others = settled(view.scope, usage, node.held, view.start_ns)
             own = own._replace(end_ns=end_ns)
-        own = calls.with_views_of_others(node, own)
+        if calls.holders:
+            own = calls.with_views_of_others(node, own)
         charges: list[Charge] = []
-        if calls.charged_before(node, own):
+        if calls.charged_before(node, own, company):
             charges.append(duplicate(usage, CHARGED_BEFORE))
         else:
             charges.extend(meter.charges_of(own.usage, own.start_ns))
-            calls.note_charged(own, node)
+            calls.note_charged(own, node, company)
         for other in others:
             charges.extend(_charged_or_held(meter, calls, other, node, now))
         node.held = None
@@ -176,17 +177,18 @@ def _charged_or_held(
     """Charge a call that the span which held it is not, unless another span is; it is charged on that span."""
     inner = held.node
     if inner is not None:
-        holder = holder_of(inner, held, ending)
+        company = company_of(inner, held.scope)
+        holder = holder_of(inner, held, company, ending)
         if holder is not None:
             calls.hold(holder[0], held, inner, now)
             return _NONE
-        if calls.charged_before(inner, held):
+        if calls.charged_before(inner, held, company):
             return _NONE
-        calls.note_charged(held, inner)
+        calls.note_charged(held, inner, company)
     return meter.charges_of(held.usage, held.start_ns)
 
 
-def measure_held(meters: MeterSet, errors: ErrorLog, node: SpanNode, calls: LlmCalls) -> list[Charge]:
+def measure_held(meters: MeterSet, errors: ErrorLog, node: SpanNode, calls: LlmCalls, now: float) -> list[Charge]:
     """Charge usage held for a call that this span turned out not to be, or that never ends; under the lock."""
     calls.holders.pop(node, None)
     held, node.held = node.held or (), None
@@ -194,7 +196,7 @@ def measure_held(meters: MeterSet, errors: ErrorLog, node: SpanNode, calls: LlmC
     try:
         if held and meters.llm is not None and not node.is_metered_elsewhere:
             for call in orphaned(held):
-                charges.extend(_charged_or_held(meters.llm, calls, call, node, node.ended_at))
+                charges.extend(_charged_or_held(meters.llm, calls, call, node, now))
     except Exception:
         errors.caught("meter.llm")
         return [meter_error(names.LLM)]

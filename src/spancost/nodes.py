@@ -73,10 +73,10 @@ class SpanNode(Node):
     """The LLM call that was charged on this span."""
     http_call: SpanNode | None = None
     """The request inside this HTTP span that is the same call."""
+    call_scope: str = ""
+    """Name of its scope, where it may be a call."""
     begun: int = 0
     """Its place in the order in which calls begin and are charged; 0 where nobody has asked."""
-    ended_at: float = 0.0
-    """When an LLM call ended, monotonic seconds."""
     call_host: str | None = None
     """Set at the end of an LLM or AWS span: its host, or empty if it named none."""
     is_entry: bool = False

@@ -28,7 +28,7 @@ from spancost.span_attributes import (
     kind_of,
     mapping_of,
     patch_end,
-    seen_at_start,
+    reader_of_starts,
     unpatch_end,
     write_public,
 )
@@ -83,6 +83,7 @@ class CostSpanProcessor(SpanProcessor):
         technique = choose_technique()
         self._in_place = technique == MAPPING
         """Values are written straight into the mapping behind the attributes; else collected, then `write_public`."""
+        self._read_start = reader_of_starts()
         self._reads_baggage = bool(engine.attributing.baggage)
         if technique == END_PATCH:
             patch_end(self._ending)
@@ -111,9 +112,9 @@ class CostSpanProcessor(SpanProcessor):
             if self._reads_baggage:
                 self._note_baggage(node, context)
             span._spancost_node = node  # type: ignore[attr-defined]
-            scope, attributes = seen_at_start(span)
+            scope, attributes = self._read_start(span)
             if scopes.get(scope, True) or (attributes and names_call(attributes)):
-                begin(node, parent, scope, attributes, engine.monotonic())
+                begin(node, parent, scope, attributes)
             if engine.tree is None:
                 engine.get_ready(span.resource.attributes)
             elif parent is not None and not engine.meters.compute.is_split:
@@ -303,7 +304,7 @@ class CostSpanProcessor(SpanProcessor):
         node.charged_inside = None  # its calls lead back to this node: no reference cycle outlives the span
         if node.held is None:
             return charges
-        return [*charges, *measure_held(engine.meters, engine.errors, node, engine.llm_calls)]
+        return [*charges, *measure_held(engine.meters, engine.errors, node, engine.llm_calls, now)]
 
     def _settle_root(
         self,

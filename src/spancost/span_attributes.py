@@ -43,17 +43,27 @@ def scope_of(span: Any) -> str:
     return "" if scope is None else str(scope.name)
 
 
-def seen_at_start(span: Any) -> tuple[str, Mapping[str, Any]]:
-    """Return the name of a live span's scope and its attributes, as fast as they are to be had."""
+def scope_and_attributes(span: Any) -> tuple[str, Mapping[str, Any]]:
+    """Return the name of a live span's scope, and its attributes."""
+    return scope_of(span), mapping_of(span)
+
+
+@functools.cache
+def reader_of_starts() -> Callable[[Any], tuple[str, Mapping[str, Any]]]:
+    """Return what reads scope and attributes of a span that starts: in one call where this SDK has them in place."""
+    provider = TracerProvider(sampler=ALWAYS_ON, resource=Resource({}), shutdown_on_exit=False)
+    span = provider.get_tracer("probe").start_span("probe", attributes={"probe": 1})
+    read = cast(
+        "Callable[[Any], tuple[str, Mapping[str, Any]]]",
+        attrgetter("_instrumentation_scope._name", "_attributes._dict"),
+    )
     try:
-        return _scope_and_attributes(span)
+        is_right = read(span) == scope_and_attributes(span) == ("probe", {"probe": 1})
     except AttributeError:
-        return scope_of(span), mapping_of(span)
+        is_right = False
+    return read if is_right else scope_and_attributes
 
 
-_scope_and_attributes: Final = cast(
-    "Callable[[Any], tuple[str, Mapping[str, Any]]]", attrgetter("_instrumentation_scope._name", "_attributes._dict")
-)
 kind_of: Final = cast("Callable[[Any], int]", attrgetter("kind._value_"))
 """Returns a span's SpanKind value; `kind.value` takes a Python call more, every time."""
 

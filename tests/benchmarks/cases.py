@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Sampler
 from opentelemetry.trace import SpanKind
 
 from spancost import names
@@ -40,6 +41,8 @@ class Case:
     """Modules without which it is left out."""
     base: Callable[[Side], Run] | None = None
     """What the other side does, priced too; None: the same as `make`, on the plain SDK."""
+    sampler: Sampler | None = None
+    """Sampler of both sides; what it drops is metered on the priced one."""
 
 
 def _empty_span(side: Side) -> Run:
@@ -282,6 +285,7 @@ CASES = (
     Case("empty_span", _empty_span, 400),
     Case("unpriced_span", _internal_span, 400, config=NO_RATE),
     Case("internal_span_compute", _internal_span, 400),
+    Case("dropped_span", _empty_span, 400, sampler=ALWAYS_OFF),
     Case("server_client_pair", _server_client_pair, 200, {names.EGRESS: 1, names.HTTP: 1}),
     Case("botocore_span", _botocore_span, 300, {names.AWS: 1}),
     Case("llm_span", _llm_span, 300, {names.LLM: 1}, scope=_OPENAI),

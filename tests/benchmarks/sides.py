@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.sampling import Sampler
 from opentelemetry.trace import Tracer
 
 from spancost import names
@@ -38,6 +39,17 @@ class DroppingExporter(SpanExporter):
         pass
 
 
+class _Witness(SpanProcessor):
+    """Gives an exporter the spans that no exporter receives, while results are checked."""
+
+    def __init__(self, exporter: DroppingExporter) -> None:
+        self._exporter = exporter
+
+    def on_end(self, span: ReadableSpan) -> None:
+        if self._exporter.kept is not None:
+            self._exporter.kept.append(span)
+
+
 class Side:
     """A TracerProvider set up as an application would, priced or not.
 
@@ -45,12 +57,20 @@ class Side:
         config: How spancost is set up; None for the SDK alone.
 
         patch: Puts the capture hooks of a framework in place; they are active on the priced side only.
+
+        sampler: Which spans are exported; all by default.
     """
 
-    def __init__(self, config: Config | None, scope: str, patch: Patch | None = None) -> None:
+    def __init__(
+        self, config: Config | None, scope: str, patch: Patch | None = None, sampler: Sampler | None = None
+    ) -> None:
         self.exporter = DroppingExporter()
-        self.provider = TracerProvider(resource=Resource({"service.name": "benchmark"}), shutdown_on_exit=False)
+        self.provider = TracerProvider(
+            sampler=sampler, resource=Resource({"service.name": "benchmark"}), shutdown_on_exit=False
+        )
         self.provider.add_span_processor(BatchSpanProcessor(self.exporter))
+        if sampler is not None:
+            self.provider.add_span_processor(_Witness(self.exporter))
         self.engine = None
         self.recorded = RecordingSink()
         self._patch = patch

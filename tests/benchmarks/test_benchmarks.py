@@ -74,7 +74,7 @@ def test_wrong_arguments_are_refused_with_usage(arguments: tuple[str, str]) -> N
 
 @pytest.mark.parametrize("case", CASES, ids=NAMES)
 def test_what_is_timed_books_every_span_and_call_once(case: Case) -> None:
-    side = Side(case.config, case.scope, case.patch)
+    side = Side(case.config, case.scope, case.patch, case.sampler)
     try:
         side.check(case.make(side), 3, case.calls)
     finally:
