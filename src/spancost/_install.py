@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from opentelemetry import metrics as otel_metrics
 from opentelemetry import trace
 
+from spancost import names
 from spancost._guard import logger
 from spancost._last_flush import watch_children
 from spancost.capture.aws.dynamodb import inject_capacity
@@ -119,6 +120,8 @@ def default_engine(config: Config | None = None) -> CostEngine:
             engine.connect()
             if engine.config.enabled:
                 hook_instrumentors()
+                if engine.config.compute_model == names.CPU_MODEL:  # before the application's event loop runs
+                    engine.watch_cpu()
         return engine
 
 

@@ -19,12 +19,13 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from spancost import usage
+from spancost import names, usage
 from spancost._guard import ErrorLog, logger
 from spancost.attributing import PLACE as ATTRIBUTION
 from spancost.attributing import Attributing
 from spancost.capture import facts as capture_facts
 from spancost.charge import SERVER, Charge, PriceLine, SpanView
+from spancost.cpu_tree import CpuTree
 from spancost.duplicates import LlmCalls
 from spancost.journal import (
     COMPUTE_SECONDS,
@@ -61,6 +62,7 @@ _MAX_QUEUED_REQUESTS: Final = 65_536
 _PUBLISH_TIMEOUT_S: Final = 5.0
 _MACHINE_TIMEOUT_S: Final = 2.0
 """Longest wait, at the end of the process, for what it runs on."""
+_UNSEEN: Final = "cpu_clock.unseen"
 _FORK_TIMEOUT_S: Final = 2.0
 """Longest wait of a fork for a sink that is being written."""
 
@@ -169,6 +171,8 @@ class CostEngine:
         """Capture hooks report to this engine."""
         self.background = background
         """Start the publishing thread with the first span."""
+        self._seen_vcpus = 0.0
+        """Above 0 while CPU time is measured: the vCPUs that the process may use, as it sees them."""
         self._llm_loaded = False
         self._init_state()
         _engines.add(self)
@@ -259,6 +263,8 @@ class CostEngine:
             if self.prepare is not None:
                 prepare, self.prepare = self.prepare, None
                 self._guarded("prepare", lambda: prepare(resource))
+            if self.config.compute_model == names.CPU_MODEL:
+                self._guarded("cpu_clock", self._settle_model)
             for call in self.upkeep:
                 self._guarded("upkeep", call)
             self._is_ready = True
@@ -266,11 +272,76 @@ class CostEngine:
     def begin(self, now: float) -> Tree:
         """Start the compute clock and the background thread with the first span; called under the lock."""
         share = self.config.compute_share
-        tree = self.tree = Tree(now, share=1.0 if share is None else share, idle_after_s=self._idle_after_s)
+        whole = 1.0 if share is None else share
+        if self._seen_vcpus:
+            from spancost.capture import cpu_clock
+
+            tree = CpuTree(now, share=whole, vcpus=self._vcpus, clock=cpu_clock.ThreadClock())
+        else:
+            tree = Tree(now, share=whole, idle_after_s=self._idle_after_s)
+        self.tree = tree
         self._started_s = now
         self._open_lease(tree)
         self._start_thread()
         return tree
+
+    # --- measured CPU time, where that is wanted ---------------------------------------------------------
+
+    def watch_cpu(self) -> None:
+        """Measure the CPU time of spans from now on, as far as that is possible here; patches nothing twice."""
+        from spancost.capture import cpu_clock
+        from spancost.detect.vcpus import usable_vcpus
+
+        if cpu_clock.start(self):
+            self._seen_vcpus = self._seen_vcpus or usable_vcpus()
+            if cpu_clock.patch_imported not in self.upkeep:
+                self.upkeep.append(cpu_clock.patch_imported)
+
+    def _settle_model(self) -> None:
+        if not self.meters.compute.bills_requests:
+            self.watch_cpu()
+            return
+        self.leave_cpu_alone()
+        logger.info("compute.model cpu is ignored: what is billed here is the time of requests, not of a machine")
+
+    def leave_cpu_alone(self) -> None:
+        """Undo `watch_cpu`: nothing is measured any more."""
+        if self._seen_vcpus:
+            from spancost.capture import cpu_clock
+
+            cpu_clock.stop(self)
+            self._seen_vcpus = 0.0
+
+    def book_cpu(self, node: SpanNode, cpu_s: float) -> None:
+        """Charge CPU time to an open, timed span of this engine; called by the clock, on any thread.
+
+        Args:
+            node: The span.
+
+            cpu_s: CPU-seconds.
+        """
+        if isinstance(self.tree, CpuTree):
+            self.alone(self.tree.use, node, cpu_s)
+
+    def _book_late_cpu(self, tree: CpuTree) -> None:
+        """Book what was used for requests that had ended; under the lock."""
+        for root, seconds in tree.take_late().items():
+            if isinstance(root, LocalRoot):
+                self.note(Late(root, seconds, 0, (), None, time.time_ns() // _MINUTE_NS, LATE_INNER))
+
+    def _count_unseen(self, tree: CpuTree) -> None:
+        """Count and log requests of which it is not known what they used."""
+        with self.lock:
+            unseen, tree.unseen_roots = tree.unseen_roots, 0
+        if unseen:
+            self.errors.counts[_UNSEEN] = self.errors.counts.get(_UNSEEN, 0) + unseen
+            text = "the CPU time of %d requests is not known: their spans were never current; it counts as idle"
+            self.errors.log_once(_UNSEEN, text, unseen)
+
+    @property
+    def _vcpus(self) -> float:
+        """vCPUs of what the rate is for: so many CPU-seconds are one instance-second."""
+        return self.meters.compute.vcpus or self.config.cpu_request or self._seen_vcpus
 
     def begin_without_clock(self, resource: Mapping[str, Any]) -> None:
         """Get ready for spans that exporters receive: they are booked and published, but the machine is not shared."""
@@ -421,6 +492,8 @@ class CostEngine:
         """Price what spans inside requests that are still open have earned for somebody of their own."""
         compute = self.meters.compute
         tree.idle_after_s = self._idle_after_s
+        if isinstance(tree, CpuTree):
+            tree.vcpus = self._vcpus
         usd_per_s, list_usd_per_s = compute.usd_per_s or 0.0, compute.list_usd_per_s or 0.0
         for root in tree.open_roots:
             if not isinstance(root, LocalRoot) or root.charges is None:
@@ -550,6 +623,8 @@ class CostEngine:
 
     def _upkeep(self, tree: Tree, now: float) -> None:
         """Settle roots that never end, and book what long requests have left waiting; under the lock."""
+        if isinstance(tree, CpuTree):
+            self._book_late_cpu(tree)
         quiet_since = now - self.config.max_root_quiet_s
         waited_since = now - self.config.partial_cost_interval_s
         surplus = len(tree.open_roots) - self.config.max_open_roots
@@ -667,6 +742,8 @@ class CostEngine:
                 self.trace_choice = TraceChoice()
             finally:
                 self.busy = False
+        if isinstance(tree, CpuTree):
+            self._count_unseen(tree)
         fold = self._fold
         if overflow is not None:
             fold.merge(overflow)
@@ -735,9 +812,10 @@ class CostEngine:
     def compute_debt_s(self) -> float:
         """Instance-seconds attributed beyond this process's share so far; idle time repays them."""
         tree = self.tree
-        if self._lease is None or tree is None:
+        if tree is None:
             return 0.0
-        return max(0.0, tree.busy_s + self._idle_published_s - self._lease.entitled_s)
+        entitled = tree.busy_s + tree.idle_s if self._lease is None else self._lease.entitled_s
+        return max(0.0, tree.busy_s + self._idle_published_s - entitled)
 
     def publish(self, *, final: bool = False, timeout_s: float = _PUBLISH_TIMEOUT_S) -> bool:
         """Hand everything booked so far to the sinks.
@@ -877,6 +955,7 @@ class CostEngine:
         self._stopped = True
         self._wake.set()
         ok = self.leave() if self.is_used else self.publish(final=True, timeout_s=timeout_s)
+        self._guarded("cpu_clock", self.leave_cpu_alone)
         for sink in self.sinks:
             self._guarded(f"sink.{sink.name}", sink.close)
         return ok

@@ -22,6 +22,11 @@ HTTP: Final = "http"
 """Calls of third-party HTTP APIs."""
 CUSTOM: Final = "custom"
 """What no other component covers."""
+OCCUPANCY_MODEL: Final = "occupancy"
+CPU_MODEL: Final = "cpu"
+COMPUTE_MODELS: Final = (OCCUPANCY_MODEL, CPU_MODEL)
+"""How the time of a machine is given to spans."""
+
 COMPONENTS: Final = (COMPUTE, EGRESS, AWS, LLM, HTTP, CUSTOM)
 
 # --- status of a charge -------------------------------------------------------------------------
@@ -154,6 +159,8 @@ ENV_ENABLED: Final = "SPANCOST_ENABLED"
 """`false` keeps spancost idle under `opentelemetry-instrument`."""
 ENV_COMPUTE: Final = "SPANCOST_COMPUTE"
 """What the process runs on: `aws:m6i.large`, `fargate:1vcpu-2gb`, `0.096usd/h`."""
+ENV_COMPUTE_MODEL: Final = "SPANCOST_COMPUTE_MODEL"
+"""`cpu` gives each span the CPU time measured for it; `occupancy`, the default, splits the time of the machine."""
 ENV_COMPUTE_SHARE: Final = "SPANCOST_COMPUTE_SHARE"
 """Share of that machine that belongs to this process, for example `1/4`."""
 ENV_REGION: Final = "SPANCOST_REGION"

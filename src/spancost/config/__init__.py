@@ -44,6 +44,8 @@ class Config:
     """Region for prices when a span or the resource names none; empty if not set."""
     compute: str = ""
     """What the process runs on (`aws:m6i.large`, `0.096usd/h`); empty if not set."""
+    compute_model: str = names.OCCUPANCY_MODEL
+    """How that is given to spans: `occupancy` splits its time among open spans, `cpu` measures what each used."""
     compute_share: float | None = None
     """Part of that machine that belongs to this process, 0..1; None: shared through the lease file."""
     idle_after_s: float = 30.0
@@ -132,6 +134,7 @@ _FILE_KEYS: Final[Mapping[str, tuple[str, Parser]]] = {
     "region": ("region", values.text),
     "flush_interval": ("flush_interval_s", values.positive_seconds),
     "compute.machine": ("compute", values.text),
+    "compute.model": ("compute_model", values.compute_model),
     "compute.share": ("compute_share", values.share),
     "compute.idle_after": ("idle_after_s", values.positive_seconds),
     "compute.lease": ("lease", values.text),
@@ -174,6 +177,7 @@ _ENVIRONMENT: Final[Mapping[str, tuple[str, Parser]]] = {
     names.ENV_ENABLED: ("enabled", values.boolean),
     names.ENV_REGION: ("region", values.text),
     names.ENV_COMPUTE: ("compute", values.text),
+    names.ENV_COMPUTE_MODEL: ("compute_model", values.compute_model),
     names.ENV_COMPUTE_SHARE: ("compute_share", values.share),
     names.ENV_DETECT: ("detect", values.boolean),
     names.ENV_CPU_REQUEST: ("cpu_request", values.cpus),

@@ -150,6 +150,14 @@ def token_estimate(value: object) -> str:
     return str(value)
 
 
+def compute_model(value: object) -> str:
+    """Read how the time of the machine is given to spans."""
+    model = str(value).strip().lower()
+    if model not in names.COMPUTE_MODELS:
+        raise ValueError(f"one of {', '.join(names.COMPUTE_MODELS)}")
+    return model
+
+
 def egress_rules(value: object) -> tuple[EgressRule, ...]:
     """Read the list of rules about who receives responses."""
     accepted = (

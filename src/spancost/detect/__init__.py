@@ -22,6 +22,7 @@ from spancost.detect.said import ECS_URI, SHARED_PLATFORMS, VENDORS, is_arm, mac
 from spancost.prices.compute import compute_rate
 from spancost.prices.container_share import container_rate
 from spancost.prices.machine_rate import ComputeRate, scaled
+from spancost.prices.platforms import REQUEST_BILLED
 
 if TYPE_CHECKING:
     from spancost.config import Config
@@ -36,6 +37,7 @@ __all__ = [
     "Limits",
     "Machine",
     "Surroundings",
+    "bills_requests",
     "is_enough",
     "look",
     "look_closer",
@@ -104,6 +106,12 @@ def is_enough(config: Config, machine: Machine) -> bool:
     if _takes_a_share(config, machine):
         return config.cpu_request is not None and config.memory_request_gib is not None
     return bool(machine.region) or bool(config.compute) or not config.detect
+
+
+def bills_requests(machine: Machine) -> bool:
+    """Say whether the price of a machine whose size may still be unknown depends on whether a request is open."""
+    spec = machine.spec or _SIZED.get(machine.platform, "")
+    return spec.partition(":")[0] in REQUEST_BILLED
 
 
 def look_closer(

@@ -31,9 +31,12 @@ class ComputePricing:
         assumed: The machine itself was assumed, not stated.
 
         pending: The rate is being looked up; `settle` will be called.
+
+        bills_requests: It will depend on whether a request is open.
     """
 
     __slots__ = (
+        "_will_bill_requests",
         "assumed",
         "attributes",
         "billing",
@@ -55,7 +58,9 @@ class ComputePricing:
         *,
         assumed: bool = False,
         pending: bool = False,
+        bills_requests: bool = False,
     ) -> None:
+        self._will_bill_requests = bills_requests
         self.rate: ComputeRate | None = None
         self.assumed = assumed
         self.is_pending = False
@@ -80,6 +85,18 @@ class ComputePricing:
         self.is_split = pending or rate is not None
         """Time is split among the spans inside a request. Without a price only requests as a whole are timed: what a
         span inside has earned would be shown nowhere."""
+
+    @property
+    def bills_requests(self) -> bool:
+        """The price depends on whether a request is open, so CPU time says nothing of it; as far as is known yet."""
+        if self.is_pending:
+            return self._will_bill_requests
+        return self.billing is not None or self.idle_usd_per_s < (self.usd_per_s or 0.0)
+
+    @property
+    def vcpus(self) -> float | None:
+        """vCPUs of what the rate is for; None where it does not say."""
+        return None if self.rate is None else self.rate.vcpu
 
     def renewed(self, now_ns: int) -> ComputePricing | None:
         """Return the pricing from now on if the present rate has ended; None while it holds.

@@ -17,6 +17,7 @@ from spancost.detect import (
     Limits,
     Machine,
     Surroundings,
+    bills_requests,
     is_enough,
     look,
     look_closer,
@@ -119,7 +120,8 @@ def make_meters(
             found.rate, assumed=assumed, reason=found.reason, init_s=process_age_s() if _bills_init(found) else 0.0
         )
         return Prepared(_placed(config, book, resource, meters, machine))
-    meters = _placed(config, book, resource, meters._replace(compute=ComputePricing(pending=True)), machine)
+    pending = ComputePricing(pending=True, bills_requests=bills_requests(machine))
+    meters = _placed(config, book, resource, meters._replace(compute=pending), machine)
 
     def find_machine() -> MachineFound:
         init_s = process_age_s()

@@ -72,4 +72,4 @@ def container_rate(
         return None
     by_limit = (not cpu_request and cpu) or (not memory_request_gib and memory_gib)
     basis = joined_basis(LIMIT if by_limit else "", "" if cpu else NO_CPU, "" if memory_gib else NO_MEMORY)
-    return scaled(machine, share, basis)
+    return scaled(machine, share, basis, min(cpu, machine.vcpu) if cpu else None)

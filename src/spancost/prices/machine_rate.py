@@ -118,7 +118,7 @@ def combined(
     )
 
 
-def scaled(rate: ComputeRate, share: float, basis: str) -> ComputeRate:
+def scaled(rate: ComputeRate, share: float, basis: str, vcpu: float | None = None) -> ComputeRate:
     """Return the rate of a part of a machine.
 
     Args:
@@ -127,6 +127,8 @@ def scaled(rate: ComputeRate, share: float, basis: str) -> ComputeRate:
         share: 0..1.
 
         basis: What was assumed about the share; empty if it is known.
+
+        vcpu: vCPUs that it is taken for; None: as many as the share says.
     """
     part = Decimal(repr(share))
     idle, idle_list = rate.idle_usd_per_second, rate.idle_list_usd_per_second
@@ -138,6 +140,7 @@ def scaled(rate: ComputeRate, share: float, basis: str) -> ComputeRate:
         list_usd_per_hour=rate.list_usd_per_hour * part,
         idle_usd_per_second=None if idle is None else idle * share,
         idle_list_usd_per_second=None if idle_list is None else idle_list * share,
+        vcpu=rate.vcpu * share if vcpu is None and rate.vcpu is not None else vcpu,
         basis=joined_basis(rate.basis, basis),
         is_machine=False,
     )

@@ -133,6 +133,8 @@ PLATFORMS: Final[dict[str, _Pricing]] = {
     "appservice": _app_service,
 }
 """First word of a specification -> what works out its rate."""
+REQUEST_BILLED: Final = frozenset({"lambda", "lambda-arm", "apprunner", "cloudrun", "containerapps"})
+"""Those whose price depends on whether a request is open: what it uses of the CPU meanwhile makes no difference."""
 
 
 def _billing(
