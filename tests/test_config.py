@@ -17,7 +17,7 @@ _FULL = """
 enabled: true
 region: eu-central-1
 flush_interval: 2s
-compute: {machine: "aws:m6i.large", share: 1/4, idle_after: 1m, lease: "off"}
+compute: {machine: "aws:m6i.large", model: cpu, share: 1/4, idle_after: 1m, lease: "off"}
 egress: {clients: private}
 http: {free_hosts: ["*.svc.cluster.local"]}
 ledger: {path: /var/lib/spancost.db}
@@ -51,6 +51,7 @@ def test_every_key_of_the_file_is_read(tmp_path: Path) -> None:
     config = load_config(path, environ={})
     assert config.own.overrides[0].usd == Decimal("0.0000005")
     assert (config.compute, config.compute_share, config.idle_after_s) == ("aws:m6i.large", 0.25, 60.0)
+    assert config.compute_model == "cpu"
     assert config.labels == ("feature", "team")
     assert (config.max_open_roots, config.max_root_quiet_s, config.partial_cost_interval_s) == (100, 600.0, 5.0)
     assert config.http_free_hosts == ("*.svc.cluster.local",)
@@ -73,13 +74,17 @@ _WRONG_FILES = {
     "unknown key of a section": (
         "compute: {machin: a}",
         r"compute\.machin: 'a' is not accepted: unknown key: did you mean 'compute\.machine', .*"
-        r"one of compute\.cpu_request, .*, compute\.memory_request, compute\.share$",
+        r"one of compute\.cpu_request, .*, compute\.memory_request, compute\.model, compute\.share$",
     ),
     "value for a section": ("metrics: 5", r"metrics: 5 is not accepted: a section with metrics\.labels, "),
     "wrong duration": ("flush_interval: 5 parsecs", r"flush_interval: '5 parsecs' is not accepted: a duration .*500ms"),
     "share above one": (
         "compute: {share: 3/2}",
         r"compute\.share: '3/2' is not accepted: a share above 0 and at most 1",
+    ),
+    "unknown compute model": (
+        "compute: {model: wall}",
+        r"compute\.model: 'wall' is not accepted: one of occupancy, cpu$",
     ),
     "wrong choice": (
         "egress: {clients: everyone}",
@@ -263,6 +268,7 @@ def test_wrong_file_is_told_with_place_key_value_and_choices(name: str, tmp_path
     ("variable", "value", "message"),
     [
         ("SPANCOST_COMPUTE_SHARE", "0", "a share above 0"),
+        ("SPANCOST_COMPUTE_MODEL", "CPUs", "one of occupancy, cpu"),
         ("SPANCOST_FLUSH_INTERVAL", "0s", "a duration above zero"),
         ("SPANCOST_ENABLED", "perhaps", "true or false"),
         ("SPANCOST_REGION", "mars", "no prices for this region"),

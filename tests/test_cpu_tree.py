@@ -27,6 +27,10 @@ class Thread:
     def unowned(self) -> tuple[int, float] | None:
         return None if self.number is None else (self.number, self.unowned_s)
 
+    def ended(self, node: Node) -> None:
+        if self.flying is not None and self.flying[0] is node:
+            self.flying = None
+
     def claim(self, cpu_s: float) -> None:
         self.unowned_s -= cpu_s
 

@@ -29,6 +29,10 @@ class Clock(Protocol):
         """Return which thread it is, and its CPU-seconds that were reported for nobody; None where it cannot tell."""
         ...
 
+    def ended(self, node: Node) -> None:
+        """Note that a span has ended: from now on the thread is not busy for it any more."""
+        ...
+
     def claim(self, cpu_s: float) -> None:
         """Note that so many CPU-seconds of the thread are no longer unowned."""
         ...
@@ -47,6 +51,8 @@ class CpuTree(Tree):
         clock: Asked when spans start and end; None where all that is used is reported in time.
     """
 
+    busy_s: float
+    idle_s: float
     __slots__ = ("_clock", "_late", "_unowned", "unseen_roots", "vcpus")
 
     def __init__(self, now: float, *, share: float = 1.0, vcpus: float = 1.0, clock: Clock | None = None) -> None:
@@ -87,6 +93,8 @@ class CpuTree(Tree):
         if node.parent is None and root in self._unowned:
             self._look_at(node)
         node.is_open = False
+        if self._clock is not None:
+            self._clock.ended(node)
         if root.is_closed:
             return 0.0
         root.last_event = now

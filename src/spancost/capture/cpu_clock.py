@@ -38,6 +38,7 @@ from spancost.capture.facts import NODE_ATTRIBUTE, hook_failed
 
 if TYPE_CHECKING:
     from spancost.nodes import SpanNode
+    from spancost.tree import Node
 
 _PLACE: Final = "cpu_clock"
 _NS: Final = 1e-9
@@ -146,6 +147,12 @@ class ThreadClock:
         now_ns = time.thread_time_ns()
         in_flight_ns = 0 if here.owner is None else now_ns - here.since_ns
         return threading.get_ident(), (now_ns - in_flight_ns - here.charged_ns) * _NS
+
+    def ended(self, node: Node) -> None:
+        """Go on in the name of the nearest open span, after `in_flight`: some spans end before they are detached."""
+        here = _here
+        if here.owner is node and not here.is_switching:
+            here.owner = _open(node)
 
     def claim(self, cpu_s: float) -> None:
         """Note that unowned time of this thread was charged.
