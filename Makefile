@@ -12,7 +12,7 @@ help:
 	@echo "make demo       run three real web apps and show what each route costs (under 90 s)"
 	@echo "make test       lint, types and all tests (under 10 minutes)"
 	@echo "make test-long  proofs that run for minutes: conservation, killed workers, fuzzing, memory (about 12 minutes)"
-	@echo "make bench      span path against the plain SDK, as ratios"
+	@echo "make bench      span path against the plain SDK as ratios, and how near the models of compute come to the truth"
 	@echo "make sdk-lanes  the span path's tests on the oldest and the newest OpenTelemetry SDK"
 	@echo "make tracers    one call under the tracers of three makers is one charge"
 	@echo "make docs       build the docs site into .build/site"
@@ -90,6 +90,7 @@ tracers: $(LANES)/tracers/.installed
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks
+	$(BIN)/python -m tests.benchmarks.cpu_model
 
 prices: $(STAMP)
 	$(BIN)/python -m spancost.prices.build

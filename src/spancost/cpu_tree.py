@@ -121,8 +121,12 @@ class CpuTree(Tree):
         root.accrued_s += seconds
         self.busy_s += seconds
         self.idle_s -= seconds
-        root.last_event = max(root.last_event, self._t)
-        owner: Node | None = node
+        if self._t > root.last_event:
+            root.last_event = self._t
+        if node.is_open:
+            node.compute_s += seconds
+            return
+        owner = node.parent
         while owner is not None and not owner.is_open:
             owner = owner.parent
         if owner is not None:

@@ -320,8 +320,20 @@ class CostEngine:
 
             cpu_s: CPU-seconds.
         """
-        if isinstance(self.tree, CpuTree):
-            self.alone(self.tree.use, node, cpu_s)
+        tree = self.tree
+        if not isinstance(tree, CpuTree):
+            return
+        with self.lock:  # `alone` spelled out: once in every step of an event loop
+            if self.busy:
+                self.deferred.append((tree.use, (node, cpu_s)))
+                return
+            self.busy = True
+            try:
+                tree.use(node, cpu_s)
+                if self.deferred:
+                    self.run_deferred()
+            finally:
+                self.busy = False
 
     def _book_late_cpu(self, tree: CpuTree) -> None:
         """Book what was used for requests that had ended; under the lock."""

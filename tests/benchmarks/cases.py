@@ -13,7 +13,7 @@ from opentelemetry.trace import SpanKind
 
 from spancost import names
 from spancost.capture import aws as botocore_hooks
-from tests.benchmarks.sides import MACHINE, NO_RATE, Patch, Side
+from tests.benchmarks.sides import CPU_MODEL, MACHINE, NO_RATE, Patch, Side
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -63,6 +63,21 @@ def _internal_span(side: Side) -> Run:
                 with start("step"):
                     pass
 
+    return run
+
+
+def _asyncio_step(side: Side) -> Run:
+    async def steps(count: int) -> None:
+        with side.tracer.start_as_current_span("request"):
+            for _ in range(count):
+                await asyncio.sleep(0)
+
+    loop = asyncio.new_event_loop()
+
+    def run(count: int) -> None:
+        loop.run_until_complete(steps(count))
+
+    side.on_close.append(loop.close)
     return run
 
 
@@ -283,6 +298,9 @@ def _fastapi_request(side: Side) -> Run:
 
 CASES = (
     Case("empty_span", _empty_span, 400),
+    Case("empty_span_cpu_model", _empty_span, 400, config=CPU_MODEL),
+    Case("asyncio_step", _asyncio_step, 2000),
+    Case("asyncio_step_cpu_model", _asyncio_step, 2000, config=CPU_MODEL),
     Case("unpriced_span", _internal_span, 400, config=NO_RATE),
     Case("internal_span_compute", _internal_span, 400),
     Case("dropped_span", _empty_span, 400, sampler=ALWAYS_OFF),

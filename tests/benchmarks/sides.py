@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
@@ -19,6 +20,7 @@ from spancost.sampler import meter_all
 from spancost.testing import RecordingSink
 
 MACHINE = Config(compute="aws:m6i.large", region="us-east-1", compute_share=1.0, lease="off", detect=False)
+CPU_MODEL = replace(MACHINE, compute_model=names.CPU_MODEL)
 NO_RATE = Config(region="us-east-1", compute_share=1.0, lease="off", detect=False)
 
 Patch = Callable[[], Callable[[], None]]
@@ -91,6 +93,8 @@ class Side:
         """Put hooks in place before a timed block."""
         if self.engine is not None:
             self.engine.connect()
+            if self.engine.config.compute_model == names.CPU_MODEL:
+                self.engine.watch_cpu()
             if self._patch is not None:
                 self._undo = self._patch()
 
@@ -99,6 +103,8 @@ class Side:
         if self._undo is not None:
             self._undo()
             self._undo = None
+        if self.engine is not None:
+            self.engine.leave_cpu_alone()
         self.provider.force_flush()
 
     def close(self) -> None:

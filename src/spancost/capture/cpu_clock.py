@@ -64,23 +64,24 @@ else:  # gevent gives each greenlet its own, and CPU time is a thread's
     _Local = sys.modules["gevent.monkey"].get_original("threading", "local")
 
 
-class _Thread(_Local):
+class _Thread:
     """What one thread is busy with."""
 
-    owner: SpanNode | None = None
-    since_ns: int = 0
-    """CPU time of the thread when the owner was last charged, nanoseconds."""
-    is_switching: bool = False
-    """Inside `_switch`: garbage collection and signal handlers may come back here."""
-    charged_ns: int = 0
-    """CPU time of the thread that was charged to anybody, nanoseconds."""
-    is_known: bool = False
-    """Has had an owner before."""
-    is_green: bool = False
-    """Switches of greenlets are followed in this thread."""
+    __slots__ = ("charged_ns", "is_green", "is_switching", "owner", "since_ns")
+
+    def __init__(self) -> None:
+        self.owner: SpanNode | None = None
+        self.since_ns = 0
+        """CPU time of the thread when the owner was last charged, nanoseconds."""
+        self.is_switching = False
+        """Inside `_switch`: garbage collection and signal handlers may come back here."""
+        self.charged_ns = 0
+        """CPU time of the thread that was charged to anybody, nanoseconds."""
+        self.is_green = False
+        """Switches of greenlets are followed in this thread."""
 
 
-_here: Final = _Thread()
+_threads: Final = _Local()
 _handed_over: Final[ContextVar[tuple[SpanNode, object] | None]] = ContextVar("spancost_handed_over", default=None)
 """For whom a callable runs in a thread pool, and the OpenTelemetry context that its thread had before: that one is of
 whoever has started the thread."""
@@ -94,9 +95,22 @@ _waits_for_imports: bool = False
 # --- the clock ------------------------------------------------------------------------------------
 
 
+def _here() -> _Thread:
+    """Return the state of this thread."""
+    try:
+        return cast("_Thread", _threads.state)
+    except AttributeError:
+        here = _threads.state = _Thread()
+        here.is_green = _follow_greenlets()
+        return here
+
+
 def _switch(node: SpanNode | None) -> None:
     """From now on this thread is busy for `node`; what it has used up to now is charged to the owner so far."""
-    here = _here
+    try:
+        here: _Thread = _threads.state
+    except AttributeError:
+        here = _here()
     owner = here.owner
     if node is owner or here.is_switching:
         return
@@ -112,9 +126,6 @@ def _switch(node: SpanNode | None) -> None:
             if used_ns > 0 and books is not None and owner.root.epoch == books.epoch:  # type: ignore[attr-defined]
                 here.charged_ns += used_ns
                 books.book_cpu(owner, used_ns * _NS)
-        elif not here.is_known:
-            here.is_known = True
-            here.is_green = _follow_greenlets()
     finally:
         here.is_switching = False
 
@@ -124,7 +135,7 @@ class ThreadClock:
 
     def in_flight(self) -> tuple[SpanNode, float] | None:
         """Return the owner of this thread and the CPU-seconds not charged yet; the caller charges them."""
-        here = _here
+        here = _here()
         owner, books = here.owner, _books
         if owner is None or here.is_switching or books is None or owner.root.epoch != books.epoch:  # type: ignore[attr-defined]
             return None
@@ -141,7 +152,7 @@ class ThreadClock:
 
         None where tasks or greenlets take turns: then they may be anybody's.
         """
-        here = _here
+        here = _here()
         if here.is_green or events._get_running_loop() is not None:  # pyright: ignore[reportPrivateUsage]
             return None
         now_ns = time.thread_time_ns()
@@ -150,7 +161,7 @@ class ThreadClock:
 
     def ended(self, node: Node) -> None:
         """Go on in the name of the nearest open span, after `in_flight`: some spans end before they are detached."""
-        here = _here
+        here = _here()
         if here.owner is node and not here.is_switching:
             here.owner = _open(node)
 
@@ -160,7 +171,7 @@ class ThreadClock:
         Args:
             cpu_s: CPU-seconds.
         """
-        _here.charged_ns += round(cpu_s / _NS)
+        _here().charged_ns += round(cpu_s / _NS)
 
 
 def _open(node: Any) -> SpanNode | None:
@@ -178,10 +189,12 @@ def _wanted() -> SpanNode | None:
     """Return for whom the running code is busy."""
     context = _current.get()
     handed = _handed_over.get()
-    if handed is not None and handed[1] is context:
+    if handed is None:
+        return _open(getattr(context.get(_SPAN_KEY), NODE_ATTRIBUTE, None)) if context else None
+    if handed[1] is context:
         return _open(handed[0])
     node = _open(getattr(context.get(_SPAN_KEY), NODE_ATTRIBUTE, None))
-    return _open(handed[0]) if node is None and handed is not None else node
+    return _open(handed[0]) if node is None else node
 
 
 def _follow() -> None:
@@ -211,7 +224,7 @@ def _handed(func: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _run_for(node: SpanNode, func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-    before, token = _here.owner, None
+    before, token = _here().owner, None
     try:
         token = _handed_over.set((node, _current.get()))
         _switch(_open(node))
@@ -316,11 +329,11 @@ def _patch_handles() -> Undo:
     def running(original: Any) -> Any:
         def _run(self: Any) -> None:
             try:
-                context = self._context
-                node = _open(getattr(context.get(_current, _NOTHING).get(_SPAN_KEY), NODE_ATTRIBUTE, None))
-                if node is None:
-                    handed = context.get(_handed_over)
-                    node = None if handed is None else _open(handed[0])
+                variables = self._context
+                context = variables.get(_current)
+                node = _open(getattr(context.get(_SPAN_KEY), NODE_ATTRIBUTE, None)) if context else None
+                if node is None and (handed := variables.get(_handed_over)) is not None:
+                    node = _open(handed[0])
                 _switch(node)
             except Exception:
                 hook_failed(_PLACE)
@@ -464,7 +477,7 @@ class _Stepped(Coroutine[Any, Any, Any]):
         self._inner = inner
 
     def send(self, value: Any) -> Any:
-        before = _here.owner
+        before = _here().owner
         _follow()
         try:
             return self._inner.send(value)
@@ -472,7 +485,7 @@ class _Stepped(Coroutine[Any, Any, Any]):
             _return_to(before)
 
     def throw(self, *args: Any) -> Any:
-        before = _here.owner
+        before = _here().owner
         _follow()
         try:
             return self._inner.throw(*args)
