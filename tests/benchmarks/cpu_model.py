@@ -58,9 +58,8 @@ def _print_row(name: str, outcomes: Sequence[Outcome], *, is_total: bool = False
     ratio = sum(measured_s) / sum(true_s)
     worst = max((outcome.ratio for outcome in outcomes), key=lambda one: abs(one - 1.0))
     per = sum if is_total else statistics.fmean
-    print(
-        f"{name:<22}{len(outcomes):>9}{per(true_s) * 1e3:>10.2f}{per(measured_s) * 1e3:>13.2f}{ratio:>8.3f}{worst:>8.3f}"
-    )
+    times = f"{per(true_s) * 1e3:>10.2f}{per(measured_s) * 1e3:>13.2f}"
+    print(f"{name:<22}{len(outcomes):>9}{times}{ratio:>8.3f}{worst:>8.3f}")
 
 
 def _balance(name: str, attributed_s: float, idle_s: float, uptime_s: float) -> str:
