@@ -48,6 +48,24 @@ def test_a_machine_that_is_not_known_is_a_finding_with_the_variable_to_set(cli: 
     assert found["ledger"][0] == "note"
 
 
+@pytest.mark.parametrize(
+    ("machine", "model", "state", "said"),
+    [
+        ("aws:m6i.large", "occupancy", "ok", "occupancy: the time of the machine is split evenly among open requests"),
+        ("aws:m6i.large", "cpu", "ok", "cpu: requests bear the CPU time they use; 2 CPU-seconds are a second"),
+        ("0.1usd/h", "cpu", "ok", "the machine has as many vCPUs as a process sees"),
+        ("lambda:512mb", "cpu", "note", "occupancy; cpu is ignored where the price depends on whether a request is"),
+    ],
+)
+def test_the_model_of_compute_that_is_in_force_is_named(
+    cli: Cli, machine: str, model: str, state: str, said: str
+) -> None:
+    settings = {"SPANCOST_COMPUTE": machine, "SPANCOST_REGION": "us-east-1", "SPANCOST_COMPUTE_MODEL": model}
+    found = checks(json.loads(cli("doctor", "--format", "json", **settings).stdout))
+    assert found["compute model"][0] == state
+    assert said in found["compute model"][1]
+
+
 def test_a_wrong_configuration_is_shown_in_one_line_and_is_exit_code_2(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "work" / "spancost.yaml").write_text("regoin: us-east-1\n")
     done = cli("doctor", "--format", "json")

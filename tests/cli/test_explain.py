@@ -260,3 +260,10 @@ def test_usage_without_a_rate_says_what_to_set_and_what_may_have_been_meant(cli:
     name = cli("explain", "custom", "pdf.rendr", "--unit", "page")
     assert (name.returncode, "did you mean pdf.render?" in name.stdout) == (1, True)
     assert "no_rate" in cli("explain", "custom", "pdf.render", "--unit", "page", "--at", "2025-12-31").stdout
+
+
+def test_compute_says_what_a_cpu_second_is_where_that_is_what_requests_bear(cli: Cli) -> None:
+    arguments = ("explain", "compute", "aws:m6i.large", "--region", "us-east-1")
+    assert "CPU" not in cli(*arguments).stdout
+    shown = " ".join(cli(*arguments, SPANCOST_COMPUTE_MODEL="cpu").stdout.split())
+    assert "requests bear the CPU time they use; 2 CPU-seconds are a second of the machine" in shown

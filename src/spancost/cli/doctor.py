@@ -17,6 +17,7 @@ from rich.text import Text
 from spancost import names
 from spancost.attribution_rules import shadowed
 from spancost.cli import EXIT_FINDINGS, EXIT_USAGE
+from spancost.cli._compute_model import model_in_force
 from spancost.cli._format import console, number, print_json, rate, show
 from spancost.cli._ledger import LedgerOption, TreeFormat, ledger_path
 from spancost.cli._reasons import advice_for
@@ -252,6 +253,8 @@ def _machine(config: Config | None, charged: Sequence[ComputeCharged]) -> Iterab
         yield Check("compute", NOTE, f"{text}; to be exact, set {names.ENV_COMPUTE}" if is_assumed else text)
     else:
         yield Check("compute", PROBLEM, advice_for("compute_rate_unknown"))
+    model, is_as_set = model_in_force(config, found.rate)
+    yield Check("compute model", OK if is_as_set else NOTE, model)
     if config.region:
         yield Check("region", OK, config.region)
     elif found.machine.region:

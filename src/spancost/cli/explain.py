@@ -24,6 +24,7 @@ from spancost.charge import CLIENT, SERVER, Charge, SpanView
 from spancost.cli import EXIT_FINDINGS
 from spancost.cli._books import at_ns as start_of
 from spancost.cli._books import configured_book, day_of, plain
+from spancost.cli._compute_model import model_in_force
 from spancost.cli._currency import display_currency
 from spancost.cli._format import Column, console, print_json, print_table, show
 from spancost.cli._ledger import TreeFormat, fail
@@ -284,6 +285,8 @@ def compute(
         source=found.source,
         **_provenance(record, is_own=found.source.startswith(_OWN_SOURCES)),
     )
+    model = model_in_force(config, found)[0] if config.compute_model == names.CPU_MODEL else ""
+    one = one._replace(billing="; ".join(part for part in (one.billing, model) if part))
     _show([one], at_ns, output)
 
 
