@@ -29,6 +29,7 @@ from spancost._install import build_engine
 from spancost.config import Config
 from spancost.processor import CostSpanProcessor
 from spancost.testing import RecordingSink
+from spancost.tree import Tree
 from spancost.window import IDLE
 
 KINDS: Final = ("spin", "sleep", "fan_out", "pool")
@@ -70,8 +71,15 @@ class Load:
         self.engine.upkeep.clear()
         self.recorded = RecordingSink()
         self.engine.add_sink(self.recorded)
-        self._clock: list[float] = []
+        self._started_s = self._now_s = 0.0
         self.engine.monotonic = self._read_clock
+        begin = self.engine.begin
+
+        def begin_at(now: float) -> Tree:
+            self._started_s = now
+            return begin(now)
+
+        self.engine.begin = begin_at  # type: ignore[method-assign]
         self.exporter = InMemorySpanExporter()
         self.provider = TracerProvider(resource=Resource({}), shutdown_on_exit=False)
         self.provider.add_span_processor(SimpleSpanProcessor(self.exporter))
@@ -83,9 +91,8 @@ class Load:
             self.engine.watch_cpu()
 
     def _read_clock(self) -> float:
-        now = time.monotonic()
-        self._clock = [*self._clock[:1], now]
-        return now
+        self._now_s = time.monotonic()
+        return self._now_s
 
     def spin(self, name: str, seconds: float) -> None:
         """Use the CPU of this thread, and remember how much."""
@@ -111,7 +118,7 @@ class Load:
         """Publish, and return what was attributed, what was idle, and the uptime; instance-seconds."""
         assert self.engine.publish(final=True)
         idle_s = self.recorded.usd(names.COMPUTE, IDLE)
-        return self.recorded.usd(names.COMPUTE), idle_s, self._clock[-1] - self._clock[0]
+        return self.recorded.usd(names.COMPUTE), idle_s, self._now_s - self._started_s
 
 
 @contextmanager

@@ -276,7 +276,7 @@ class CostEngine:
         if self._seen_vcpus:
             from spancost.capture import cpu_clock
 
-            tree = CpuTree(now, share=whole, vcpus=self._vcpus, clock=cpu_clock.ThreadClock())
+            tree = CpuTree(now, share=whole, vcpus=self._vcpus, clock=cpu_clock.ThreadClock(self))
         else:
             tree = Tree(now, share=whole, idle_after_s=self._idle_after_s)
         self.tree = tree

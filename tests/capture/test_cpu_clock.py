@@ -20,6 +20,8 @@ from typing import Any
 import anyio.to_thread
 import pytest
 import uvloop
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
@@ -28,10 +30,15 @@ from opentelemetry.instrumentation.threading import ThreadingInstrumentor
 from spancost import current_cost, names
 from spancost._guard import ErrorLog
 from spancost.capture import cpu_clock
+from spancost.capture.facts import NODE_ATTRIBUTE
 from spancost.cpu_tree import CpuTree
+from spancost.meters.compute import ComputePricing
+from spancost.meters.meter_set import MachineFound
+from spancost.prices.book import PriceBook
+from spancost.prices.compute import compute_rate
 from spancost.testing import priced_provider
 from spancost.tree import Tree
-from spancost.window import LATE_INNER
+from spancost.window import IDLE, LATE_INNER
 from tests.cpu_load import SERVERS, Load, loaded
 
 _WORK_S = 0.02
@@ -237,6 +244,116 @@ def test_time_of_a_task_that_outlives_its_request_is_idle(load: Load) -> None:
     asyncio.run(main())
     attributed_s, _, _ = load.books()
     assert attributed_s == total_s(load, "request") == about(_WORK_S)
+
+
+# --- the books ----------------------------------------------------------------------------------
+
+
+def agrees(load: Load) -> None:
+    """Σ direct = Σ totals of local roots + late = what was charged, and that and idle are the uptime."""
+    attributed_s, idle_s, uptime_s = load.books()
+    spans = load.exporter.get_finished_spans()
+    direct_s = sum(float((span.attributes or {})[names.DIRECT_USD]) for span in spans)  # type: ignore[arg-type]
+    totals_s = sum(
+        float((span.attributes or {})[names.TOTAL_USD])  # type: ignore[arg-type]
+        for span in spans
+        if names.TOTAL_NANO_USD in (span.attributes or {})
+    )
+    unseen_s = load.recorded.late_usd(names.COMPUTE)
+    late_direct_s = sum(
+        sums.usd for key, sums in load.recorded.charges.items() if key.position == LATE_INNER and sums.count == 0
+    )
+    assert direct_s + late_direct_s == pytest.approx(attributed_s, rel=1e-9)
+    assert totals_s + unseen_s == pytest.approx(attributed_s, rel=1e-9)
+    assert attributed_s + idle_s == pytest.approx(uptime_s, rel=1e-9)
+
+
+_STEPS = st.lists(
+    st.tuples(st.sampled_from(["open", "close", "work", "yield", "task", "thread", "abandon"]), st.integers(0, 5)),
+    min_size=3,
+    max_size=25,
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(_STEPS, min_size=1, max_size=4), st.booleans())
+def test_nothing_is_lost_or_counted_twice_whatever_tasks_threads_and_spans_do(
+    requests: list[list[tuple[str, int]]], is_uvloop: bool
+) -> None:
+    with loaded(spin_s=0.0) as load:
+        loose: list[Any] = []
+
+        async def request(steps: list[tuple[str, int]], depth: int = 0) -> None:
+            tasks: list[asyncio.Task[None]] = []
+            opened: list[Any] = []
+            with load.tracer.start_as_current_span("request"):
+                for action, size in steps:
+                    if action == "open":
+                        opened.append(load.tracer.start_as_current_span("part"))
+                        opened[-1].__enter__()
+                    elif action == "close" and opened:
+                        opened.pop(size % len(opened)).__exit__(None, None, None)  # often not the innermost one
+                    elif action == "work":
+                        load.spin("all", size * 1e-5)
+                    elif action == "yield":
+                        await asyncio.sleep(0)
+                    elif action == "task" and depth < 2:
+                        tasks.append(asyncio.create_task(request(steps[:size], depth + 1)))
+                    elif action == "thread":
+                        await asyncio.to_thread(load.spin, "all", size * 1e-5)
+                    elif action == "abandon":
+                        loose.append(load.tracer.start_span("never ended here"))
+                for span in reversed(opened):
+                    span.__exit__(None, None, None)
+            # They end after the request: what they use then is late or their own.
+            await asyncio.gather(*tasks)
+
+        async def main() -> None:
+            await asyncio.gather(*(request(steps) for steps in requests))
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop if is_uvloop else None) as runner:
+            runner.run(main())
+        for span in loose:
+            span.end()
+        agrees(load)
+
+
+def test_books_of_the_mixed_load_agree(load: Load) -> None:
+    for serve in SERVERS.values():
+        serve(load, 1)
+    agrees(load)
+
+
+def test_burst_is_charged_at_once_and_idle_time_repays_it() -> None:
+    settings: dict[str, Any] = {"compute": "3600usd/h", "cpu_request": 1.0, "compute_share": 0.25}
+    with priced_provider(compute_model="cpu", **settings) as world:
+        with world.tracer.start_as_current_span("request") as span:
+            world.engine.book_cpu(getattr(span, NODE_ATTRIBUTE), 2.0)
+            world.clock.advance(4.0)
+        world.publish()
+        charged = world.recorded.usd(names.COMPUTE)
+        assert charged == pytest.approx(2.0, rel=0.01)
+        assert world.recorded.usd(names.COMPUTE, IDLE) == 0.0
+        assert world.engine.compute_debt_s == pytest.approx(charged - 1.0, rel=1e-9)
+        world.clock.advance(6.0)
+        world.publish()
+        assert world.engine.compute_debt_s == 0.0
+        idle = world.recorded.usd(names.COMPUTE, IDLE)
+        assert charged + idle == pytest.approx(0.25 * 10.0, rel=1e-9)
+
+
+def test_machine_that_is_found_later_says_how_many_vcpus_share_its_price() -> None:
+    with priced_provider(compute_model="cpu", compute="") as world:
+        world.engine.meters = world.engine.meters._replace(compute=ComputePricing(pending=True))
+        world.engine.prepare = None
+        rate = compute_rate("aws:m6i.xlarge", "us-east-1", PriceBook.shipped())
+        world.engine.find_machine = lambda: MachineFound(rate)
+        with world.tracer.start_as_current_span("request") as span:
+            node = getattr(span, NODE_ATTRIBUTE)
+            world.engine.settle_machine()
+            world.engine.book_cpu(node, 8.0)
+        # $0.192 an hour for 4 vCPUs: 8 CPU-seconds are 2 seconds of it.
+        assert world.attributes("request")[names.TOTAL_USD] == pytest.approx(2 * 0.192 / 3600, rel=0.01)
 
 
 # --- threads ------------------------------------------------------------------------------------
@@ -470,7 +587,6 @@ def test_forked_child_measures_its_own_requests_and_none_of_its_parent(load: Loa
         if pid == 0:
             load.exporter.clear()
             load.recorded.charges.clear()
-            load._clock.clear()  # pyright: ignore[reportPrivateUsage]
             load.spin("of the parent", _WORK_S)
             token = otel_context.attach(otel_context.Context())
             with load.tracer.start_as_current_span("of the child"):
@@ -577,7 +693,6 @@ def test_late_imports_are_patched_when_they_come() -> None:
         "with loaded(spin_s=0.01) as load:\n"
         "    assert 'uvloop' not in sys.modules\n"
         "    import uvloop\n"
-        "    load.engine.watch_cpu()\n"
         "    assert 'create_task' in uvloop.Loop.__dict__\n"
         "assert 'create_task' not in uvloop.Loop.__dict__\n"
     )
@@ -589,10 +704,14 @@ def test_late_imports_are_patched_when_they_come() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_clock_that_was_stopped_by_another_engine_goes_on() -> None:
+def test_clock_serves_the_engine_that_came_last_and_charges_no_other() -> None:
     with loaded(spin_s=_WORK_S) as first:
+        with first.tracer.start_as_current_span("request"):
+            pass
         with loaded(spin_s=_WORK_S) as second:
             cpu_clock.stop(first.engine)  # no longer its own
             with second.tracer.start_as_current_span("request"):
                 second.spin("request", _WORK_S)
-        assert total_s(second, "request") == about(_WORK_S)
+                first_s, _, _ = first.books()  # asks this thread what it is busy with
+            assert total_s(second, "request") == about(_WORK_S)
+        assert first_s < _WORK_S / 2

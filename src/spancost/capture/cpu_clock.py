@@ -131,13 +131,16 @@ def _switch(node: SpanNode | None) -> None:
 
 
 class ThreadClock:
-    """What the cost tree asks of the thread that calls it."""
+    """What the cost tree of an engine asks of the thread that calls it."""
+
+    def __init__(self, books: Books) -> None:
+        self._books = books
 
     def in_flight(self) -> tuple[SpanNode, float] | None:
         """Return the owner of this thread and the CPU-seconds not charged yet; the caller charges them."""
         here = _here()
-        owner, books = here.owner, _books
-        if owner is None or here.is_switching or books is None or owner.root.epoch != books.epoch:  # type: ignore[attr-defined]
+        owner = here.owner
+        if owner is None or here.is_switching or owner.root.epoch != self._books.epoch:  # type: ignore[attr-defined]
             return None
         now_ns = time.thread_time_ns()
         used_ns = now_ns - here.since_ns
