@@ -246,6 +246,26 @@ def test_time_of_a_task_that_outlives_its_request_is_idle(load: Load) -> None:
     assert attributed_s == total_s(load, "request") == about(_WORK_S)
 
 
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="tasks start later")
+def test_eager_task_leaves_its_maker_its_own_time(load: Load) -> None:
+    async def child() -> None:
+        with load.tracer.start_as_current_span("child"):
+            load.spin("child", _WORK_S)
+            await asyncio.sleep(0)
+
+    async def main() -> None:
+        factory: Any = getattr(asyncio, "eager_task_factory")  # noqa: B009 - unknown to Python 3.11
+        asyncio.get_running_loop().set_task_factory(factory)
+        with load.tracer.start_as_current_span("request"):
+            task = asyncio.create_task(child())
+            load.spin("request", 2 * _WORK_S)
+            await task
+
+    asyncio.run(main())
+    assert charged_s(load, "child") == about(_WORK_S)
+    assert charged_s(load, "request") == about(2 * _WORK_S)
+
+
 # --- the books ----------------------------------------------------------------------------------
 
 

@@ -22,7 +22,7 @@ import functools
 import sys
 import threading
 import time
-from asyncio import events, iscoroutine
+from asyncio import base_events, events, iscoroutine
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context as VarContext
@@ -259,7 +259,8 @@ def start(books: Books) -> bool:
             return False
         _current = cast("ContextVar[Context]", current)
         _books = books
-        for patch in (lambda: _patch_context(type(runtime)), _patch_handles, _patch_pools, _patch_threads):
+        _apply(lambda: _patch_context(type(runtime)))
+        for patch in (_patch_handles, _patch_eager_tasks, _patch_pools, _patch_threads):
             _apply(patch)
         _wait_for_imports()
     _books = books
@@ -353,6 +354,22 @@ def _patch_handles() -> Undo:
 
 
 _NOTHING: Final[Context] = Context()
+
+
+def _patch_eager_tasks() -> Undo:
+    """Since Python 3.12 a task may take its first step while it is made: what it has attached is not its maker's."""
+    if sys.version_info < (3, 12):
+        return lambda: None
+
+    def creating(original: Any) -> Any:
+        def create_task(self: Any, coro: Any, **options: Any) -> Any:
+            task = original(self, coro, **options)
+            _follow()
+            return task
+
+        return create_task
+
+    return _replace(base_events.BaseEventLoop, "create_task", creating)
 
 
 def _patch_pools() -> Undo:
