@@ -448,6 +448,23 @@ def test_pool_thread_that_one_request_has_started_works_for_the_next_one(load: L
     assert total_s(load, "first") < _WORK_S / 2
 
 
+def test_context_of_a_pool_thread_is_not_that_of_what_it_works_for(load: Load) -> None:
+    def work() -> None:
+        with load.tracer.start_as_current_span("inside"):
+            pass
+        load.spin("second", _WORK_S)
+
+    first = load.tracer.start_span("first")
+    of_first = trace.set_span_in_context(first)
+    with ThreadPoolExecutor(1, initializer=otel_context.attach, initargs=(of_first,)) as pool:
+        with load.tracer.start_as_current_span("second"):
+            pool.submit(work).result()
+        with trace.use_span(first, end_on_exit=True):
+            pass
+    assert total_s(load, "second") == about(_WORK_S)
+    assert total_s(load, "first") < _WORK_S / 2
+
+
 def test_spans_of_a_callable_without_a_context_are_roots_and_leave_it_to_its_sender(load: Load) -> None:
     def work() -> None:
         load.spin("request", _WORK_S)
