@@ -327,4 +327,13 @@ CASES = (
         patch=_patch_asgi,
         needs=("fastapi", "opentelemetry.instrumentation.fastapi"),
     ),
+    Case(
+        "fastapi_request_cpu_model",
+        _fastapi_request,
+        60,
+        {names.EGRESS: 1},
+        config=CPU_MODEL,
+        patch=_patch_asgi,
+        needs=("fastapi", "opentelemetry.instrumentation.fastapi"),
+    ),
 )
