@@ -344,6 +344,22 @@ def test_books_of_the_mixed_load_agree(load: Load) -> None:
     agrees(load)
 
 
+def test_what_a_request_that_goes_on_has_used_reaches_the_counters_once() -> None:
+    settings: dict[str, Any] = {"compute": "3600usd/h", "cpu_request": 1.0, "partial_cost_interval_s": 10.0}
+    with priced_provider(compute_model="cpu", **settings) as world:
+        with world.tracer.start_as_current_span("request") as span:
+            for seconds in (1, 2, 3):
+                world.engine.book_cpu(getattr(span, NODE_ATTRIBUTE), 1.0)
+                world.clock.advance(11.0)
+                world.publish()
+                assert world.recorded.usd(names.COMPUTE) == pytest.approx(seconds, rel=0.02)
+        world.clock.advance(1.0)
+        world.publish()
+        charged = world.recorded.usd(names.COMPUTE)
+        assert charged == pytest.approx(world.root_totals_usd(), rel=1e-9)
+        assert charged + world.recorded.usd(names.COMPUTE, IDLE) == pytest.approx(34.0, rel=1e-9)
+
+
 def test_burst_is_charged_at_once_and_idle_time_repays_it() -> None:
     settings: dict[str, Any] = {"compute": "3600usd/h", "cpu_request": 1.0, "compute_share": 0.25}
     with priced_provider(compute_model="cpu", **settings) as world:
