@@ -104,7 +104,8 @@ def _abandoned(tracer: Tracer) -> tuple[int, int]:
         cycle.append(cycle)
         del body, cycle
         call = start(tracer, "put", root, SpanKind.CLIENT, put_item())
-        call.end()
+        with trace.use_span(root), trace.use_span(call):
+            call.end()
         root.end()
     sys.setprofile(None)
     gc.collect()
@@ -139,9 +140,16 @@ def _signals(tracer: Tracer, engine: CostEngine) -> tuple[int, int]:
     return 2 * REQUESTS, flushes
 
 
-def main(mode: str) -> None:
+def main(mode: str, model: str) -> None:
     faulthandler.dump_traceback_later(_HANGS_AFTER_S, exit=True)
-    config = Config(region="us-east-1", compute="36usd/h", compute_share=1.0, lease="off", flush_interval_s=0.01)
+    config = Config(
+        region="us-east-1",
+        compute="36usd/h",
+        compute_share=1.0,
+        compute_model=model,
+        lease="off",
+        flush_interval_s=0.01,
+    )
     engine = build_engine(config)
     engine.errors = ErrorLog()
     engine.upkeep.clear()
@@ -179,4 +187,4 @@ def main(mode: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -15,11 +15,12 @@ from tests.spans import PUT_USD
 
 _ROOT = Path(__file__).parent.parent
 _LIMIT_S = 60
+_MODELS = pytest.mark.parametrize("model", ["occupancy", pytest.param("cpu", marks=pytest.mark.long)])
 
 
-def _run(mode: str) -> dict[str, Any]:
+def _run(mode: str, model: str) -> dict[str, Any]:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.reentry_app", mode],
+        [sys.executable, "-m", "tests.reentry_app", mode, model],
         cwd=_ROOT,
         timeout=_LIMIT_S,
         capture_output=True,
@@ -39,15 +40,17 @@ def _nothing_is_lost(result: dict[str, Any]) -> None:
     assert result["roots_usd"] + result["late_usd"] == pytest.approx(result["charged_usd"], rel=1e-9)
 
 
-def test_spans_of_abandoned_generators_that_end_inside_our_hooks_are_all_charged() -> None:
-    result = _run("abandoned")
+@_MODELS
+def test_spans_of_abandoned_generators_that_end_inside_our_hooks_are_all_charged(model: str) -> None:
+    result = _run("abandoned", model)
     _nothing_is_lost(result)
     assert result["errors"] == {}
     assert result["reentered"] > 100
     assert result["spans"] == 4 * result["calls"] // 3
 
 
-def test_signal_handler_that_flushes_during_load_neither_hangs_nor_loses_anything() -> None:
-    result = _run("signals")
+@_MODELS
+def test_signal_handler_that_flushes_during_load_neither_hangs_nor_loses_anything(model: str) -> None:
+    result = _run("signals", model)
     _nothing_is_lost(result)
     assert result["spans"] == 2 * result["calls"]
