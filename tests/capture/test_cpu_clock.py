@@ -344,6 +344,18 @@ def test_books_of_the_mixed_load_agree(load: Load) -> None:
     agrees(load)
 
 
+def test_without_a_price_the_seconds_of_requests_are_reported_with_those_of_their_inner_spans() -> None:
+    with priced_provider(compute_model="cpu", cpu_request=2.0) as world:
+        with world.tracer.start_as_current_span("request"), world.tracer.start_as_current_span("inner"):
+            begun_ns = time.thread_time_ns()
+            while time.thread_time_ns() < begun_ns + _WORK_S * 1e9:
+                pass
+        world.publish()
+        ((key, sums),) = [one for one in world.recorded.charges.items() if one[0].line.component == names.COMPUTE]
+        assert (key.line.status, sums.usd) == (names.UNPRICED, 0.0)
+        assert sums.quantity == about(_WORK_S / 2)
+
+
 def test_what_a_request_that_goes_on_has_used_reaches_the_counters_once() -> None:
     settings: dict[str, Any] = {"compute": "3600usd/h", "cpu_request": 1.0, "partial_cost_interval_s": 10.0}
     with priced_provider(compute_model="cpu", **settings) as world:
