@@ -54,7 +54,7 @@ class Outcome(NamedTuple):
 class Load:
     """A priced provider, the requests sent through it, and the truth about them."""
 
-    def __init__(self, model: str, spin_s: float) -> None:
+    def __init__(self, model: str, spin_s: float, **settings: Any) -> None:
         self.spin_s = spin_s
         """CPU time of one request: much more than what it takes to make a request of it."""
         config = Config(
@@ -64,6 +64,7 @@ class Load:
             lease="off",
             detect=False,
             compute_model=model,
+            **settings,
         )
         self.engine = build_engine(config)
         self.engine.errors = ErrorLog(reraise=True)
@@ -122,9 +123,9 @@ class Load:
 
 
 @contextmanager
-def loaded(model: str = names.CPU_MODEL, *, spin_s: float) -> Generator[Load]:
+def loaded(model: str = names.CPU_MODEL, *, spin_s: float, **settings: Any) -> Generator[Load]:
     """Make a load for one model of compute; meanwhile garbage is not collected, which would be some request's time."""
-    load = Load(model, spin_s)
+    load = Load(model, spin_s, **settings)
     gc.collect()
     gc.disable()
     try:

@@ -19,6 +19,7 @@ class Thread:
         self.number = number
         self.flying: tuple[Node, float] | None = None
         self.unowned_s = 0.0
+        self.others: list[tuple[Node, float]] = []
 
     def in_flight(self) -> tuple[Node, float] | None:
         flying, self.flying = self.flying, None
@@ -26,6 +27,9 @@ class Thread:
 
     def unowned(self) -> tuple[int, float] | None:
         return None if self.number is None else (self.number, self.unowned_s)
+
+    def elsewhere(self) -> list[tuple[Node, float]]:
+        return self.others
 
     def ended(self, node: Node) -> None:
         if self.flying is not None and self.flying[0] is node:
@@ -122,6 +126,33 @@ def test_request_that_was_never_current_and_ends_elsewhere_is_counted_as_unseen(
     thread.number, thread.unowned_s = ends_on, -5.0
     assert tree.end(node, 3.0) == 0.0
     assert tree.unseen_roots == 1
+
+
+def test_what_other_threads_are_using_is_open_cost_until_they_report_it() -> None:
+    thread = Thread()
+    tree = CpuTree(0.0, clock=thread)
+    root, node = Root(), Node()
+    tree.start_root(root, node, 0.0)
+    thread.others = [(node, 0.5), (node, 0.25)]  # two threads of one span
+    tree.advance(1.0)
+    assert tree.open_s(root, 1.0) == tree.earned_s(node, 1.0) == tree.flying_s == 0.75
+    assert (tree.busy_s, root.last_event) == (0.0, 1.0)
+    thread.others = []
+    tree.use(node, 0.75)
+    assert (tree.open_s(root, 1.0), tree.flying_s, tree.busy_s) == (0.75, 0.0, 0.75)
+    assert tree.end(node, 2.0) == 0.75
+
+
+def test_evicted_request_is_charged_what_threads_used_up_to_then_and_not_what_they_report_later() -> None:
+    thread = Thread()
+    tree = CpuTree(0.0, clock=thread)
+    root, node = Root(), Node()
+    tree.start_root(root, node, 0.0)
+    thread.others = [(node, 0.5)]
+    assert tree.evict(root, 1.0) == 0.5
+    tree.use(node, 0.75)
+    tree.advance(2.0)
+    assert (tree.busy_s, tree.idle_s, tree.flying_s, tree.accrued_s) == (0.5, 1.5, 0.0, 0.0)
 
 
 def test_evicted_request_hands_over_what_it_used_and_is_charged_nothing_more() -> None:

@@ -13,6 +13,7 @@ burst of one process on the share of several): a debt that the idle time to come
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 
 from spancost.tree import Node, Root, Tree
@@ -23,6 +24,10 @@ class Clock(Protocol):
 
     def in_flight(self) -> tuple[Node, float] | None:
         """Return for whom the thread is busy, and the CPU-seconds since that was last asked or reported."""
+        ...
+
+    def elsewhere(self) -> Iterable[tuple[Node, float]]:
+        """Return for whom other threads are busy, and the CPU-seconds since they last reported."""
         ...
 
     def unowned(self) -> tuple[int, float] | None:
@@ -53,7 +58,7 @@ class CpuTree(Tree):
 
     busy_s: float
     idle_s: float
-    __slots__ = ("_clock", "_late", "_unowned", "unseen_roots", "vcpus")
+    __slots__ = ("_clock", "_flying", "_late", "_unowned", "unseen_roots", "vcpus")
 
     def __init__(self, now: float, *, share: float = 1.0, vcpus: float = 1.0, clock: Clock | None = None) -> None:
         super().__init__(now, share=share)
@@ -62,6 +67,8 @@ class CpuTree(Tree):
         """Local roots of which it is not known what they used: nobody reported any of it."""
         self._clock = clock
         self._late: dict[Root, float] = {}
+        self._flying: dict[Node, float] = {}
+        """Instance-seconds that other threads had not reported when the clock was last brought forward."""
         self._unowned: dict[Root, tuple[int, float] | None] = {}
         """Where the clock stood when the root was opened."""
 
@@ -117,6 +124,8 @@ class CpuTree(Tree):
         root = node.root
         if root.is_closed or cpu_s <= 0.0:
             return
+        if self._flying:
+            self._flying.pop(node, None)
         seconds = cpu_s / self.vcpus
         root.accrued_s += seconds
         self.busy_s += seconds
@@ -139,7 +148,13 @@ class CpuTree(Tree):
     def evict(self, root: Root, now: float) -> float:
         """Give up on a root whose spans do not end; see the base class."""
         self._unowned.pop(root, None)
-        return super().evict(root, now)
+        self.advance(now)
+        # What threads report of it from now on is not charged.
+        for node, seconds in [(node, seconds) for node, seconds in self._flying.items() if node.root is root]:
+            self.use(node, seconds * self.vcpus)
+        accrued = super().evict(root, now)
+        self._flying = {node: seconds for node, seconds in self._flying.items() if node.root is not root}
+        return accrued
 
     def take_late(self) -> dict[Root, float]:
         """Return the instance-seconds used since the last call for spans that had ended, by local root."""
@@ -147,9 +162,33 @@ class CpuTree(Tree):
         return late
 
     def advance(self, now: float) -> None:
-        """Bring the clock to `now`, and take in what the calling thread is using."""
+        """Bring the clock to `now`, take in what the calling thread has used, and look at what others are using."""
         self._settle_in_flight()
         super().advance(now)
+        if self._clock is None:
+            return
+        flying: dict[Node, float] = {}
+        for node, cpu_s in self._clock.elsewhere():
+            root = node.root
+            if not root.is_closed:
+                flying[node] = flying.get(node, 0.0) + cpu_s / self.vcpus
+                root.last_event = max(root.last_event, self._t)
+        self._flying = flying
+
+    @property
+    def flying_s(self) -> float:
+        """Instance-seconds that other threads have used and not reported, as of the last `advance`."""
+        return sum(self._flying.values())
+
+    def open_s(self, root: Root, now: float) -> float:
+        """Return the instance-seconds that were used so far for the open spans of a root; advance the clock first."""
+        return super().open_s(root, now) + sum(
+            seconds for node, seconds in self._flying.items() if node.root is root and node.is_open
+        )
+
+    def earned_s(self, node: Node, now: float) -> float:
+        """Return the instance-seconds that were used so far for an open span; advance the clock first."""
+        return node.compute_s + self._flying.get(node, 0.0)
 
     def _look_at(self, node: Node) -> None:
         """See to a local root that ends: nobody reports anything of a span that was never made current.

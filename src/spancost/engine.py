@@ -48,6 +48,7 @@ from spancost.tree import Tree
 from spancost.window import INNER, LATE_ENTRY, LATE_INNER, Batch
 
 if TYPE_CHECKING:
+    from spancost.capture.cpu_clock import Owing
     from spancost.config import Config
     from spancost.meters.compute import ComputePricing
 
@@ -312,13 +313,15 @@ class CostEngine:
             cpu_clock.stop(self)
             self._seen_vcpus = 0.0
 
-    def book_cpu(self, node: SpanNode, cpu_s: float) -> None:
+    def book_cpu(self, node: SpanNode, cpu_s: float, thread: Owing | None = None) -> None:
         """Charge CPU time to an open, timed span of this engine; called by the clock, on any thread.
 
         Args:
             node: The span.
 
             cpu_s: CPU-seconds.
+
+            thread: The thread that owes it.
         """
         tree = self.tree
         if not isinstance(tree, CpuTree):
@@ -326,10 +329,14 @@ class CostEngine:
         with self.lock:  # `alone` spelled out: once in every step of an event loop
             if self.busy:
                 self.deferred.append((tree.use, (node, cpu_s)))
+                if thread is not None:
+                    thread.owed_ns = 0
                 return
             self.busy = True
             try:
                 tree.use(node, cpu_s)
+                if thread is not None:
+                    thread.owed_ns = 0
                 if self.deferred:
                     self.run_deferred()
             finally:
@@ -339,6 +346,8 @@ class CostEngine:
         """Book what was used for requests that had ended; under the lock."""
         for root, seconds in tree.take_late().items():
             if isinstance(root, LocalRoot):
+                if root.advanced_s:
+                    seconds, _ = root.repay(seconds)
                 self.note(Late(root, seconds, 0, (), None, time.time_ns() // _MINUTE_NS, LATE_INNER))
 
     def _count_unseen(self, tree: CpuTree) -> None:
@@ -816,7 +825,9 @@ class CostEngine:
                 if self.config.compute_share is not None
                 else (tree.busy_s + tree.idle_s)
             )
-        idle = max(0.0, entitled - tree.busy_s - self._idle_published_s)
+        # Threads are busy for long without a word: that is no idle time, though nobody was charged for it yet.
+        used = tree.busy_s + (tree.flying_s if isinstance(tree, CpuTree) else 0.0)
+        idle = max(0.0, entitled - used - self._idle_published_s)
         self._idle_published_s += idle
         return idle
 

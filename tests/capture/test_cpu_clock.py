@@ -288,6 +288,16 @@ def agrees(load: Load) -> None:
     assert attributed_s + idle_s == pytest.approx(uptime_s, rel=1e-9)
 
 
+def repaid(load: Load) -> None:
+    """Let idle time repay what a thread had used when it could not be looked at, a fraction of a millisecond."""
+    deadline = time.monotonic() + 20
+    load.books()
+    while load.engine.compute_debt_s and time.monotonic() < deadline:
+        time.sleep(0.002)
+        load.books()
+    assert load.engine.compute_debt_s == 0.0
+
+
 _STEPS = st.lists(
     st.tuples(st.sampled_from(["open", "close", "work", "yield", "task", "thread", "abandon"]), st.integers(0, 5)),
     min_size=3,
@@ -370,6 +380,59 @@ def test_what_a_request_that_goes_on_has_used_reaches_the_counters_once() -> Non
         charged = world.recorded.usd(names.COMPUTE)
         assert charged == pytest.approx(world.root_totals_usd(), rel=1e-9)
         assert charged + world.recorded.usd(names.COMPUTE, IDLE) == pytest.approx(34.0, rel=1e-9)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the clocks of other threads cannot be read")
+def test_thread_that_computes_for_long_is_seen_meanwhile_and_charged_once() -> None:
+    with loaded(spin_s=0.0, partial_cost_interval_s=0.01) as load:
+
+        def compute() -> None:
+            with load.tracer.start_as_current_span("request"):
+                while not seen.is_set():
+                    load.spin("request", 0.01)
+
+        seen = threading.Event()
+        worker = threading.Thread(target=compute)
+        worker.start()
+        deadline = time.monotonic() + 20
+        while load.recorded.usd(names.COMPUTE) < 0.05 and time.monotonic() < deadline:
+            attributed_s, idle_s, uptime_s = load.books()
+            assert attributed_s + idle_s <= uptime_s + 0.01
+            time.sleep(0.005)
+        seen.set()
+        worker.join()
+        assert load.recorded.usd(names.COMPUTE) >= 0.05  # while the span was open
+        repaid(load)
+        agrees(load)
+        assert total_s(load, "request") == pytest.approx(load.true_s["request"], rel=0.1, abs=0.005)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the clocks of other threads cannot be read")
+def test_request_ended_by_another_thread_pays_once_for_what_was_booked_in_advance() -> None:
+    with loaded(spin_s=0.0, partial_cost_interval_s=0.001) as load:
+        span = load.tracer.start_span("request")
+        ended = threading.Event()
+
+        def compute() -> None:
+            with trace.use_span(span):
+                while not ended.is_set():
+                    load.spin("request", 0.005)
+
+        worker = threading.Thread(target=compute)
+        worker.start()
+        deadline = time.monotonic() + 20
+        while load.recorded.usd(names.COMPUTE) < 0.05 and time.monotonic() < deadline:
+            load.books()
+            time.sleep(0.002)
+        span.end()
+        ended.set()
+        worker.join()
+        repaid(load)
+        attributed_s, idle_s, uptime_s = load.books()
+        assert attributed_s == pytest.approx(load.true_s["request"], rel=0.1, abs=0.005)
+        assert attributed_s + idle_s == pytest.approx(uptime_s, rel=1e-9)
+        totals_s = total_s(load, "request") + load.recorded.late_usd(names.COMPUTE)
+        assert totals_s == pytest.approx(attributed_s, rel=1e-9)
 
 
 def test_burst_is_charged_at_once_and_idle_time_repays_it() -> None:

@@ -19,11 +19,13 @@ Nothing is patched before `start`, and `stop` undoes it. Threads of the applicat
 from __future__ import annotations
 
 import functools
+import os
 import sys
 import threading
 import time
+import weakref
 from asyncio import base_events, events, iscoroutine
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context as VarContext
 from contextvars import ContextVar
@@ -44,8 +46,15 @@ _PLACE: Final = "cpu_clock"
 _NS: Final = 1e-9
 _SPAN_KEY: Final = next(iter(set_span_in_context(INVALID_SPAN, Context())))
 _GREEN: Final = ("gevent", "eventlet")
+_SAME_CLOCK_NS: Final = 10_000_000
 
 Undo = Callable[[], None]
+
+
+class Owing(Protocol):
+    """A thread whose CPU time is on its way to the books."""
+
+    owed_ns: int
 
 
 class Books(Protocol):
@@ -53,8 +62,8 @@ class Books(Protocol):
 
     epoch: int
 
-    def book_cpu(self, node: SpanNode, cpu_s: float) -> None:
-        """Charge CPU-seconds to a span that is timed."""
+    def book_cpu(self, node: SpanNode, cpu_s: float, thread: Owing | None = None) -> None:
+        """Charge CPU-seconds to a span that is timed; what `thread` owes is paid by that."""
         ...
 
 
@@ -67,9 +76,24 @@ else:  # gevent gives each greenlet its own, and CPU time is a thread's
 class _Thread:
     """What one thread is busy with."""
 
-    __slots__ = ("charged_ns", "is_green", "is_switching", "owner", "since_ns")
+    __slots__ = (
+        "__weakref__",
+        "charged_ns",
+        "clock_id",
+        "is_green",
+        "is_switching",
+        "owed_ns",
+        "owed_to",
+        "owner",
+        "since_ns",
+    )
 
     def __init__(self) -> None:
+        self.clock_id = _clock_of_this_thread()
+        """The thread's CPU clock, for others to read; None where they cannot."""
+        self.owed_ns = 0
+        """CPU time on its way to the books, nanoseconds: they set it to 0 as they take it."""
+        self.owed_to: SpanNode | None = None
         self.owner: SpanNode | None = None
         self.since_ns = 0
         """CPU time of the thread when the owner was last charged, nanoseconds."""
@@ -82,6 +106,8 @@ class _Thread:
 
 
 _threads: Final = _Local()
+_known: Final[dict[int, weakref.ref[_Thread]]] = {}
+"""The threads that are alive and have had an owner, by id of their state."""
 _handed_over: Final[ContextVar[tuple[SpanNode, object] | None]] = ContextVar("spancost_handed_over", default=None)
 """For whom a callable runs in a thread pool, and the OpenTelemetry context that its thread had before: that one is of
 whoever has started the thread."""
@@ -101,8 +127,46 @@ def _here() -> _Thread:
         return cast("_Thread", _threads.state)
     except AttributeError:
         here = _threads.state = _Thread()
+        _introduce(here)
         here.is_green = _follow_greenlets()
         return here
+
+
+def _introduce(here: _Thread) -> None:
+    key = id(here)
+
+    def forget(_: object) -> None:
+        _known.pop(key, None)
+
+    _known[key] = weakref.ref(here, forget)
+
+
+def _clock_of_this_thread() -> int | None:
+    """Return the id of a clock by which other threads can read the CPU time of this one; None where there is none."""
+    if sys.platform != "linux":
+        return None
+    # As clock_getcpuclockid(3) makes it of a thread's kernel id; of a thread that is gone it is an error to the kernel,
+    # where pthread_getcpuclockid(3) may crash. gevent has other ids for threads, hence the check.
+    clock_id = (~threading.get_native_id() << 3) | 6
+    try:
+        elsewhere_ns, here_ns = time.clock_gettime_ns(clock_id), time.thread_time_ns()
+    except OSError:
+        return None
+    return clock_id if abs(here_ns - elsewhere_ns) < _SAME_CLOCK_NS else None
+
+
+def _after_fork_in_child() -> None:
+    """Only the thread that has forked is there, under another kernel id."""
+    _known.clear()
+    here: _Thread | None = getattr(_threads, "state", None)
+    if here is not None:
+        here.clock_id = _clock_of_this_thread()
+        here.owed_ns = 0
+        _introduce(here)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _switch(node: SpanNode | None) -> None:
@@ -118,14 +182,19 @@ def _switch(node: SpanNode | None) -> None:
     try:
         now_ns = time.thread_time_ns()
         used_ns = now_ns - here.since_ns
+        books = _books
+        # A forked child has the epoch of its own engine, and a thread clock that starts at zero.
+        if owner is None or used_ns <= 0 or books is None or owner.root.epoch != books.epoch:  # type: ignore[attr-defined]
+            here.since_ns = now_ns
+            here.owner = node
+            return
+        here.owed_to = owner
+        here.owed_ns = used_ns
         here.since_ns = now_ns
         here.owner = node
-        if owner is not None:
-            books = _books
-            # A forked child has the epoch of its own engine, and a thread clock that starts at zero.
-            if used_ns > 0 and books is not None and owner.root.epoch == books.epoch:  # type: ignore[attr-defined]
-                here.charged_ns += used_ns
-                books.book_cpu(owner, used_ns * _NS)
+        here.charged_ns += used_ns
+        books.book_cpu(owner, used_ns * _NS, here)
+        here.owed_to = None
     finally:
         here.is_switching = False
 
@@ -149,6 +218,26 @@ class ThreadClock:
             return None
         here.charged_ns += used_ns
         return owner, used_ns * _NS
+
+    def elsewhere(self) -> Iterator[tuple[SpanNode, float]]:
+        """Return for whom other threads are busy, and the CPU-seconds not charged yet; under the lock of the books."""
+        here, epoch = _here(), self._books.epoch
+        for known in list(_known.values()):
+            other = known()
+            if other is None or other is here or other.clock_id is None:
+                continue
+            owner, since_ns, owed_ns = other.owner, other.since_ns, other.owed_ns
+            if owed_ns:  # it waits for the lock
+                owner = other.owed_to
+            if owner is None or owner.root.epoch != epoch:  # type: ignore[attr-defined]
+                continue
+            try:
+                used_ns = owed_ns or time.clock_gettime_ns(other.clock_id) - since_ns
+            except OSError:  # it has ended
+                continue
+            is_same = other.since_ns == since_ns and other.owed_ns == owed_ns
+            if used_ns > 0 and is_same:  # else it has switched meanwhile: next time
+                yield owner, used_ns * _NS
 
     def unowned(self) -> tuple[int, float] | None:
         """Return this thread, and its CPU-seconds so far that were charged to nobody.
