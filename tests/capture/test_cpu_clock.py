@@ -395,12 +395,14 @@ def test_thread_that_computes_for_long_is_seen_meanwhile_and_charged_once() -> N
         worker = threading.Thread(target=compute)
         worker.start()
         deadline = time.monotonic() + 20
-        while load.recorded.usd(names.COMPUTE) < 0.05 and time.monotonic() < deadline:
-            attributed_s, idle_s, uptime_s = load.books()
-            assert attributed_s + idle_s <= uptime_s + 0.01
-            time.sleep(0.005)
-        seen.set()
-        worker.join()
+        try:
+            while load.recorded.usd(names.COMPUTE) < 0.05 and time.monotonic() < deadline:
+                attributed_s, idle_s, uptime_s = load.books()
+                assert attributed_s + idle_s <= uptime_s + 0.01
+                time.sleep(0.005)
+        finally:
+            seen.set()
+            worker.join()
         assert load.recorded.usd(names.COMPUTE) >= 0.05  # while the span was open
         repaid(load)
         agrees(load)
@@ -421,12 +423,14 @@ def test_request_ended_by_another_thread_pays_once_for_what_was_booked_in_advanc
         worker = threading.Thread(target=compute)
         worker.start()
         deadline = time.monotonic() + 20
-        while load.recorded.usd(names.COMPUTE) < 0.05 and time.monotonic() < deadline:
-            load.books()
-            time.sleep(0.002)
-        span.end()
-        ended.set()
-        worker.join()
+        try:
+            while load.recorded.usd(names.COMPUTE) < 0.05 and time.monotonic() < deadline:
+                load.books()
+                time.sleep(0.002)
+        finally:
+            span.end()
+            ended.set()
+            worker.join()
         repaid(load)
         attributed_s, idle_s, uptime_s = load.books()
         assert attributed_s == pytest.approx(load.true_s["request"], rel=0.1, abs=0.005)
