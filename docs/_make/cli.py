@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import typer.main
 
-from spancost.cli._app import app
+from spancost.cli._app import application
 from spancost.prices.docs import table
 
 _HEAD: Final = """\
@@ -27,7 +27,7 @@ _EXAMPLE: Final = re.compile(r"^[\s\b]*Examples?:\s*(.+)$", re.DOTALL)
 
 def page() -> str:
     """Return the text of the page."""
-    command: Any = typer.main.get_command(app)
+    command: Any = typer.main.get_command(application())
     parts = [_HEAD]
     for name, found in _leaves(command, ""):
         parts.append("\n".join(_section(name, found)))

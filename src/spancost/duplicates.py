@@ -21,6 +21,9 @@ from spancost.meters.http_parts import host_and_path
 from spancost.meters.llm import PRICED_OPERATIONS, LlmUsage, operation_of
 from spancost.nodes import ChargedCall, HeldUsage, LocalRoot, SpanNode
 from spancost.same_call import (
+    OTHER_TRACE,
+    OUTER_SPAN,
+    SAME_CONTEXT,
     host_of_call,
     is_same_call,
     is_surely_same,
@@ -29,17 +32,6 @@ from spancost.same_call import (
     surest_match,
 )
 from spancost.span_attributes import kind_of, mapping_of, scope_of
-
-OUTER_SPAN: Final = "outer_span"
-"""The call is charged on a span around this one."""
-SAME_CONTEXT: Final = "same_context"
-"""The call is charged on a span that was open beside this one, in the same thread or task."""
-OTHER_TRACE: Final = "other_trace"
-"""The same, and that span is below another local root: in another trace."""
-CHARGED_BEFORE: Final = "charged_before"
-"""The call had been charged when this span of it ended."""
-TRANSPORT: Final = "transport"
-"""An HTTP request that carried an LLM or AWS call."""
 
 _MAX_DEPTH: Final = 64
 _MAX_CHARGED: Final = 256

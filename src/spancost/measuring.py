@@ -10,9 +10,6 @@ from spancost import names
 from spancost.charge import LLM_SPAN, NO_FACTS, SERVER, Charge, SpanView, new_view
 from spancost.context_calls import company_of, learn
 from spancost.duplicates import (
-    CHARGED_BEFORE,
-    OUTER_SPAN,
-    TRANSPORT,
     LlmCalls,
     holder_of,
     is_inside_http_call,
@@ -24,7 +21,7 @@ from spancost.meters.http_parts import host_and_path
 from spancost.meters.llm import LlmMeter, is_llm, operation_of, read_usage
 from spancost.meters.plugins import joined
 from spancost.nodes import HeldUsage, SpanNode
-from spancost.same_call import host_of_call, orphaned, settled
+from spancost.same_call import CHARGED_BEFORE, OUTER_SPAN, TRANSPORT, host_of_call, orphaned, settled
 from spancost.span_attributes import kind_of, scope_of
 
 if TYPE_CHECKING:

@@ -15,6 +15,17 @@ from spancost.meters.llm.reported import ReportedCost
 from spancost.nodes import HeldUsage
 from spancost.prices.tokens import TokenCounts, canonical_provider
 
+OUTER_SPAN: Final = "outer_span"
+"""The call is charged on a span around this one."""
+SAME_CONTEXT: Final = "same_context"
+"""The call is charged on a span that was open beside this one, in the same thread or task."""
+OTHER_TRACE: Final = "other_trace"
+"""The same, and that span is below another local root: in another trace."""
+CHARGED_BEFORE: Final = "charged_before"
+"""The call had been charged when this span of it ended."""
+TRANSPORT: Final = "transport"
+"""An HTTP request that carried an LLM or AWS call."""
+
 
 def is_same_call(outer: Mapping[str, Any], inner: LlmUsage) -> bool:
     """True if the attributes of an LLM span may be those of the call that an inner one used up."""

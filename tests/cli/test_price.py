@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from spancost.cli._app import app
+from spancost.cli._app import application
 from tests.cli.conftest import Cli
 from tests.offline.traces import Span, jaeger, otlp_lines
 from tests.spans import PUT_USD, SMS_USD, chat, chat_usd, put_item, server, sms
@@ -209,7 +209,7 @@ def test_a_narrow_terminal_gets_components_in_a_table_of_their_own(cli: Cli, tra
     ],
 )
 def test_wrong_arguments_are_named_with_exit_code_2(traces: str, arguments: list[str], message: str) -> None:
-    done = CliRunner().invoke(app, ["price", traces, *arguments])
+    done = CliRunner().invoke(application(), ["price", traces, *arguments])
     assert (done.exit_code, done.stdout) == (2, "")
     assert message in done.stderr
 
@@ -218,7 +218,7 @@ def test_wrong_arguments_are_named_with_exit_code_2(traces: str, arguments: list
 def test_a_file_without_a_span_is_an_error_that_names_it(traces: str, tmp_path: Path, content: str) -> None:
     empty = tmp_path / "empty.json"
     empty.write_text(content, encoding="utf-8")
-    done = CliRunner().invoke(app, ["price", traces, str(empty)])
+    done = CliRunner().invoke(application(), ["price", traces, str(empty)])
     assert (done.exit_code, done.stdout) == (2, "")
     assert f"no span of OTLP JSON or Jaeger JSON in {empty}" in done.stderr
 

@@ -35,9 +35,9 @@ def commands() -> dict[str, str]:
     """Return every command that does something, with its help."""
     import typer
 
-    from spancost.cli._app import app
+    from spancost.cli._app import application
 
-    return dict(_leaves(cast("Any", typer.main.get_command(app)), ""))
+    return dict(_leaves(cast("Any", typer.main.get_command(application())), ""))
 
 
 def _leaves(command: Any, path: str) -> Iterator[tuple[str, str]]:

@@ -27,9 +27,9 @@ def main() -> None:
 
         sys.stderr.write(f"{MissingExtraError('the spancost command line', 'cli')}\n")
         sys.exit(EXIT_USAGE)
-    from spancost.cli._app import app
+    from spancost.cli._app import application
 
     # Commands answer for themselves: `doctor` shows these warnings, and under `run` the application logs them.
     logging.getLogger("spancost.config").disabled = True
 
-    app(prog_name="spancost")
+    application(sys.argv[1] if len(sys.argv) > 1 else "")(prog_name="spancost")

@@ -1,60 +1,67 @@
-"""All commands in one typer application."""
+"""All commands in one typer application, each imported when it is wanted."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from importlib import import_module
+from typing import Annotated, Any, Final
 
 import typer
 
-from spancost.cli.attribution import app as attribution
-from spancost.cli.diff import diff
-from spancost.cli.doctor import doctor
-from spancost.cli.explain import explain
-from spancost.cli.ledger import ledger
-from spancost.cli.price import price
-from spancost.cli.prices import prices
-from spancost.cli.report.command import report
-from spancost.cli.run import run
-from spancost.cli.top import top
-from spancost.cli.tree import tree
-from spancost.sinks.ledger.schema import spancost_version
+_COMMANDS: Final = {
+    "run": "run",
+    "report": "report.command",
+    "top": "top",
+    "tree": "tree",
+    "diff": "diff",
+    "doctor": "doctor",
+    "price": "price",
+    "ledger": "ledger",
+    "explain": "explain",
+    "prices": "prices",
+    "attribution": "attribution",
+}
+"""Modules below `spancost.cli`, in the order of `--help`; each has what bears the command's name."""
 
-app = typer.Typer(
-    help="What does each request cost, and who made us spend it? Prices every OpenTelemetry span.",
-    epilog="Begin with: spancost run -- flask --app shop run",
-    no_args_is_help=True,
-    rich_markup_mode=None,  # plain help: the same text on a terminal, in a pipe and in the README
-    pretty_exceptions_enable=False,
-)
+
+def application(wanted: str = "") -> typer.Typer:
+    """Return the command line.
+
+    Args:
+        wanted: Name of a command: only its module is imported then, which is most of the time that a command takes
+            to start. With any other text, all are.
+    """
+    app = typer.Typer(
+        help="What does each request cost, and who made us spend it? Prices every OpenTelemetry span.",
+        epilog="Begin with: spancost run -- flask --app shop run",
+        no_args_is_help=True,
+        rich_markup_mode=None,  # plain help: the same text on a terminal, in a pipe and in the README
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(_options)
+    for name in (wanted,) if wanted in _COMMANDS else _COMMANDS:
+        command: Any = getattr(import_module(f"spancost.cli.{_COMMANDS[name]}"), name)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
+        elif name == "run":
+            # Options behind the application's command are the application's.
+            settings = {"allow_interspersed_args": False, "ignore_unknown_options": True}
+            app.command(context_settings=settings)(command)
+        else:
+            app.command()(command)
+    return app
 
 
 def _show_version(wanted: bool) -> None:
     if wanted:
+        from spancost.sinks.ledger.schema import spancost_version
+
         typer.echo(f"spancost {spancost_version()}")
         raise typer.Exit
 
 
-@app.callback()
-def callback(
+def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Options that stand before the command."""
-
-
-callback.__doc__ = app.info.help
-app.command(
-    # Options behind the application's command are the application's.
-    context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True},
-)(run)
-app.command()(report)
-app.command()(top)
-app.command()(tree)
-app.command()(diff)
-app.command()(doctor)
-app.command()(price)
-app.add_typer(ledger, name="ledger")
-app.add_typer(explain, name="explain")
-app.add_typer(prices, name="prices")
-app.add_typer(attribution, name="attribution")
+    """What does each request cost, and who made us spend it? Prices every OpenTelemetry span."""

@@ -45,10 +45,10 @@ _SHOWN_PROBLEMS: Final = 5
 _SAID: Final = "(the application)"
 _NOTHING: Final = "(nothing)"
 
-app = typer.Typer(help="Try the rules that say whose cost it is on what was recorded.", no_args_is_help=True)
+attribution = typer.Typer(help="Try the rules that say whose cost it is on what was recorded.", no_args_is_help=True)
 
 
-@app.callback()
+@attribution.callback()
 def callback() -> None:
     """Try the rules that say whose cost it is on what was recorded."""
 
@@ -111,7 +111,7 @@ class _Answer(NamedTuple):
     problems: list[str]
 
 
-@app.command(name="test")
+@attribution.command(name="test")
 def try_rules(
     ledger: LedgerOption = None,
     traces: Annotated[

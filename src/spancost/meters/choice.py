@@ -61,7 +61,7 @@ def duplicate(usage: LlmUsage, reason: str) -> Charge:
     Args:
         usage: What it used.
 
-        reason: Why it is not charged here; see `duplicates.py`.
+        reason: Why it is not charged here; see `same_call.py`.
     """
     line = price_line(names.LLM, usage.provider[:100], usage.operation, status=names.DUPLICATE, reason=reason)
     return Charge(line, 0.0, 0.0, 0.0)

@@ -15,7 +15,6 @@ from typing import Final
 
 from spancost import names
 from spancost.charge import SERVER, Charge
-from spancost.duplicates import OUTER_SPAN, TRANSPORT
 from spancost.meters.choice import duplicate, meter_error
 from spancost.meters.http_api import TOKENS_NOT_SEEN
 from spancost.meters.llm import LlmUsage
@@ -23,7 +22,7 @@ from spancost.nodes import HeldUsage
 from spancost.offline.charges import FALLEN, UNLESS_NESTED, UNLESS_TRANSPORT, ChargeTable
 from spancost.offline.pricing import HeldCall
 from spancost.offline.table import NO_CALL, REPEATED, UNNAMED_HOST, SpanTable
-from spancost.same_call import may_be_same_call, orphaned
+from spancost.same_call import OUTER_SPAN, TRANSPORT, may_be_same_call, orphaned
 
 _MAX_DEPTH: Final = 64
 """Spans looked at above one, as while spans are live."""
