@@ -13,6 +13,16 @@ import spancost._install as spancost_install
 from spancost import usage
 from spancost.capture import facts
 
+FUZZ_SECONDS = "fuzz_seconds"
+FUZZ_SEED = "fuzz_seed"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of tests/fuzz: how long each target runs, and with which seed it begins."""
+    environ = os.environ
+    parser.addoption("--fuzz-seconds", dest=FUZZ_SECONDS, default=environ.get("SPANCOST_FUZZ_SECONDS", "20"))
+    parser.addoption("--fuzz-seed", dest=FUZZ_SEED, default=environ.get("SPANCOST_FUZZ_SEED"))
+
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -394,3 +394,37 @@ http_rules: [{host: api.example.com, path: /v1/*, provider: example, operation: 
 """
     own = load_config(_file(tmp_path, content), environ={}).own
     assert (own.models[0].model, own.http_rules[0].host) == ("prod-chat", "api.example.com")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "accepted"),
+    [
+        ("SPANCOST_FIRST_VALUE_HOLD", "9" * 400, "a duration of at most 100 years"),
+        ("SPANCOST_FLUSH_INTERVAL", "101000d", "a duration of at most 100 years"),
+        ("SPANCOST_PROMETHEUS_PORT", "²", "a port number"),
+        ("SPANCOST_PROMETHEUS_PORT", "9" * 5000, "a port number"),
+        ("SPANCOST_PRICES", "x" * 5000, "the path of a readable YAML file"),
+        ("SPANCOST_CONFIG", "x" * 5000, "the path of a readable YAML file"),
+        ("SPANCOST_CONFIG", "a\x00b", "the path of a readable YAML file"),
+    ],
+)
+def test_values_beyond_all_measure_are_refused_by_the_name_of_their_variable(
+    variable: str, value: str, accepted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=accepted) as caught:
+        load_config(environ={variable: value})
+    assert caught.value.key == variable
+
+
+@pytest.mark.parametrize("count", ["²", "9" * 5000, str(10**19)])
+def test_counts_of_strange_digits_are_refused(count: str, tmp_path: Path) -> None:
+    path = _file(tmp_path, f"limits: {{open_roots: '{count}'}}")
+    with pytest.raises(ConfigError, match="a whole number from 1"):
+        load_config(path, environ={})
+
+
+def test_an_empty_key_is_shown(tmp_path: Path) -> None:
+    path = _file(tmp_path, "? ''\n: 5\n")
+    with pytest.raises(ConfigError, match=r"spancost\.yaml: '': 5 is not accepted: unknown key"):
+        load_config(path, environ={})

@@ -484,8 +484,8 @@ def test_spans_of_odd_shapes_never_leave() -> None:
     with exporting_world(reraise=False) as world:
         assert world.exporter.export(odd) is SpanExportResult.FAILURE
         world.publish(final=True)
-        # Without a start the oldest price holds; without context, kind or name nothing can be said.
-        assert world.usd() == pytest.approx(3 * PUT_USD + 2 * PUT_USD)
+        # Without times it is one of now; without context, kind or name nothing can be said.
+        assert world.usd() == pytest.approx(4 * PUT_USD)
         assert world.engine.errors.counts == {"exporter": 3}
 
 

@@ -42,6 +42,7 @@ from spancost.lease import POLL_S, Lease, LeaseUnavailableError
 from spancost.measuring import is_inside_server_span, measure_held
 from spancost.meters.meter_set import MachineFound, MeterSet
 from spancost.nodes import LocalRoot, SpanNode
+from spancost.prices.days import possible_ns
 from spancost.span_attributes import mapping_of
 from spancost.trace_choice import TraceChoice
 from spancost.tree import Tree
@@ -616,10 +617,11 @@ class CostEngine:
         if meter is None or not isinstance(node, SpanNode):
             return
         try:
-            end_ns = span.end_time or time.time_ns()
+            end_ns = possible_ns(span.end_time)
             attributes = mapping_of(span)
             seen = facts if node.facts is None else node.facts | facts  # the client was seen before the span ended
-            charges = meter.measure(SpanView(span.name, SERVER, "", attributes, span.start_time, end_ns, seen))
+            start_ns = possible_ns(span.start_time, end_ns)
+            charges = meter.measure(SpanView(span.name, SERVER, "", attributes, start_ns, end_ns, seen))
         except Exception:
             self.errors.caught("meter.egress")
             return

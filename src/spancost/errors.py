@@ -24,6 +24,7 @@ class ConfigError(SpancostError):
     """
 
     def __init__(self, place: str, key: str, value: object, accepted: str) -> None:
+        key = key or "''"  # YAML has empty keys
         self.place = place
         self.key = key
         self.value = value

@@ -22,6 +22,7 @@ from spancost._guard import ErrorLog, logger
 from spancost.claims import claim, claims, is_claimed
 from spancost.finished import FinishedSpan, FinishedSpans
 from spancost.journal import is_failed_call
+from spancost.prices.days import possible_ns
 from spancost.span_attributes import kind_of, mapping_of
 
 if TYPE_CHECKING:
@@ -164,7 +165,8 @@ def _finished(span: ReadableSpan, now: float) -> FinishedSpan:
     context: Any = span.context
     scope = span.instrumentation_scope
     attributes = mapping_of(span)
-    start_ns = span.start_time or 0
+    end_ns = possible_ns(span.end_time or span.start_time)
+    start_ns = possible_ns(span.start_time, end_ns)
     is_error = span.status.status_code is _ERROR
     return FinishedSpan(
         context,
@@ -176,7 +178,7 @@ def _finished(span: ReadableSpan, now: float) -> FinishedSpan:
         span.name,
         attributes,
         start_ns,
-        span.end_time or start_ns,
+        end_ns,
         is_error,
         is_error or is_failed_call(span, attributes),
         now,

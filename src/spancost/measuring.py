@@ -21,6 +21,7 @@ from spancost.meters.http_parts import host_and_path
 from spancost.meters.llm import LlmMeter, is_llm, operation_of, read_usage
 from spancost.meters.plugins import joined
 from spancost.nodes import HeldUsage, SpanNode
+from spancost.prices.days import MAX_NS
 from spancost.same_call import CHARGED_BEFORE, OUTER_SPAN, TRANSPORT, host_of_call, orphaned, settled
 from spancost.span_attributes import kind_of, scope_of
 
@@ -205,8 +206,10 @@ def view_of(span: Span, node: SpanNode, attributes: Mapping[str, Any], end_ns: i
     name, kind, scope, start_ns, status = _seen_of(span)
     scope_name = "" if scope is None else scope.name
     facts = node.facts
+    if start_ns is None or not 0 < start_ns < MAX_NS:
+        start_ns = end_ns
     return new_view(
-        (name, kind, scope_name, attributes, start_ns or 0, end_ns, NO_FACTS if facts is None else facts, status == 2)
+        (name, kind, scope_name, attributes, start_ns, end_ns, NO_FACTS if facts is None else facts, status == 2)
     )
 
 

@@ -21,6 +21,7 @@ from spancost.journal import COMPUTE_SECONDS, Ended, Late
 from spancost.measuring import measure, measure_held, measure_llm
 from spancost.meters.custom import beside
 from spancost.nodes import LocalRoot, SpanNode
+from spancost.prices.days import MAX_NS, possible_ns
 from spancost.span_attributes import (
     END_PATCH,
     MAPPING,
@@ -194,6 +195,8 @@ class CostSpanProcessor(SpanProcessor):
                 return
             if end_ns is None:
                 end_ns = span.end_time or 0
+            if not 0 < end_ns < MAX_NS:
+                end_ns = possible_ns(None)
             attributes = mapping_of(span)
             charges = _ENDED
             is_llm_span = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from opentelemetry.trace import SpanKind
 
 from spancost import names
 from spancost.testing import World, priced_provider
+from tests.recorded import NOW_NS
+from tests.spans import PUT_USD
 
 LONG = "9" * 10_000_000
 KINDS: dict[str, tuple[SpanKind, dict[str, Any]]] = {
@@ -124,3 +127,36 @@ def test_impossible_token_counts_are_unpriced_with_a_reason(usage: dict[str, Any
         world.publish()
         (line,) = [key.line for key in world.recorded.charges if key.line.component == names.LLM]
     assert (line.status, line.reason) == (names.UNPRICED, "bad_usage")
+
+
+def test_bedrock_call_without_tokens_keeps_a_bounded_operation() -> None:
+    attributes = {"rpc.system": "aws-api", "rpc.service": "Bedrock Runtime", "rpc.method": ["x"] * 2_000}
+    with priced_provider(region="us-east-1") as world:
+        world.tracer.start_span("call", kind=SpanKind.CLIENT, attributes=attributes).end()
+        world.publish()
+        (line,) = [key.line for key in world.recorded.charges if key.line.component == names.LLM]
+        assert (line.status, line.reason) == (names.UNPRICED, "no_usage")
+        assert 0 < len(line.operation) <= 200
+
+
+@pytest.mark.parametrize("start_ns", [0, -1, 2**63, -(10**30), 10**30])
+def test_span_with_an_impossible_start_is_priced_by_its_end(start_ns: int) -> None:
+    with priced_provider(region="us-east-1") as world:
+        kind, attributes = KINDS["aws"]
+        world.tracer.start_span("call", kind=kind, attributes=attributes, start_time=start_ns).end(NOW_NS)
+        world.publish()
+        ((key, sums),) = [one for one in world.recorded.charges.items() if one[0].line.component == names.AWS]
+        assert key.minute == NOW_NS // 60_000_000_000
+        assert sums.usd == pytest.approx(2 * PUT_USD)
+
+
+@pytest.mark.parametrize("end_ns", [0, -1, 2**63, -(10**30), 10**30])
+def test_span_with_an_impossible_end_is_booked_as_of_now(end_ns: int) -> None:
+    before = time.time_ns() // 60_000_000_000
+    with priced_provider(region="us-east-1") as world:
+        kind, attributes = KINDS["aws"]
+        world.tracer.start_span("call", kind=kind, attributes=attributes).end(end_ns)
+        world.publish()
+        ((key, sums),) = [one for one in world.recorded.charges.items() if one[0].line.component == names.AWS]
+        assert before <= key.minute <= time.time_ns() // 60_000_000_000
+        assert sums.usd == pytest.approx(2 * PUT_USD)

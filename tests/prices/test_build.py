@@ -69,3 +69,10 @@ def test_book_holds_every_rate_of_the_sources() -> None:
     rules = [rule for document in sources for rule in document.get("http", ())]
     assert sum(len(price["rates"]) for price in book["prices"].values()) == len(rates) >= 510
     assert len(book["http"]) == len(rules) >= 104
+
+
+@pytest.mark.parametrize("content", [b"\x80", b"a: 2026-02-30", b"a: " + b"[" * 5000], ids=["bytes", "date", "levels"])
+def test_a_file_that_cannot_be_read_is_named(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "aws.yaml").write_bytes(content)
+    with pytest.raises(PriceBookError, match=r"^aws\.yaml: "):
+        build(read_sources(tmp_path))

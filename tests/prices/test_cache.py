@@ -224,3 +224,11 @@ def test_refreshed_model_prices_are_a_file_of_that_folder(tmp_path: Path) -> Non
     (tmp_path / "llm.json").write_text("[]")
     assert llm_file(str(tmp_path)) == tmp_path / "llm.json"
     assert llm_file("off") is None
+
+
+@pytest.mark.parametrize("folder", ["a\x00b", "\ud800", "x" * 5000], ids=["NUL", "surrogate", "too long"])
+def test_a_folder_that_cannot_be_named_is_a_problem_and_no_exception(folder: str) -> None:
+    found = read_cache(folder, _BOOK)
+    assert not found.files
+    assert all(problem.startswith("refreshed prices are ignored: ") for problem in found.problems)
+    assert llm_file(folder) is None

@@ -31,7 +31,8 @@ _RULE: dict[str, Any] = {
 
 
 def _found(*prices: dict[str, Any]) -> list[str]:
-    return problems({"aws.yaml": {"vendor": "aws", "regions": ["us-east-1", "eu-west-1"], "prices": list(prices)}})
+    document = {"vendor": "aws", "default_region": "us-east-1", "regions": ["us-east-1", "eu-west-1"]}
+    return problems({"aws.yaml": {**document, "prices": list(prices)}})
 
 
 def test_a_right_file_has_no_problems() -> None:
@@ -136,4 +137,42 @@ def test_http_rules_may_follow_each_other_in_time() -> None:
     assert problems({"h.yaml": {"http": [old, new]}}) == []
     assert problems({"h.yaml": {"http": [old, {**new, "valid_from": "2025-12-31"}]}}) == [
         "h.yaml: api.x.com GET /*: rule is there twice"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("document", "problem"),
+    [
+        (
+            {"vendor": "aws", "default_region": "us-east-1", "regions": [], "prices": 5},
+            "prices: 5 is not a list of map",
+        ),
+        (
+            {"vendor": "aws", "default_region": "us-east-1", "regions": [], "prices": ["x"]},
+            "prices[0]: 'x' is not a map",
+        ),
+        ({"vendor": "aws", "default_region": "us-east-1", "regions": [["x"]], "prices": []}, "regions: [['x']] is not"),
+        ({"vendor": "aws", "regions": [], "prices": []}, "default_region is missing"),
+        ({"http": [{"host": 5}]}, "http[0].host: 5 is not text"),
+        ({"http": [{5: "x"}]}, "http[0].5 is no name of a key"),
+        ({"vendor": "aws"}, "neither prices nor http are there"),
+    ],
+)
+def test_a_file_of_another_shape_is_refused(document: dict[str, Any], problem: str) -> None:
+    (found,) = problems({"made.yaml": document})
+    assert found.startswith(f"made.yaml: {problem}")
+
+
+def test_shapes_inside_prices_are_named_by_their_place() -> None:
+    tiers = [{"from": 0, "to": 10**30, "usd": "1"}]
+    assert _found({**_PRICE, "operations": 5, "rates": [{**_RATE, "confidence": {}, "tiers": tiers}]}) == [
+        "aws.yaml: prices[0].rates[0].confidence: {} is not text or null",
+        "aws.yaml: prices[0].rates[0].tiers[0].to: a number that is too long is not a whole number, zero or more",
+        "aws.yaml: prices[0].operations: 5 is not a list of texts",
+    ]
+
+
+def test_a_price_beyond_all_measure_is_refused() -> None:
+    assert _found({**_PRICE, "rates": [{**_RATE, "usd": "1e400"}]}) == [
+        "aws.yaml: aws.s3.get: usd '1e400' is not a decimal string, zero or more"
     ]

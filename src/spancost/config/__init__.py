@@ -289,7 +289,7 @@ def _find_file(path: str | os.PathLike[str] | None, env: Mapping[str, str]) -> P
     named = os.fspath(path) if path is not None else env.get(names.ENV_CONFIG, "").strip()
     if named:
         file = Path(named)
-        if not file.is_file():
+        if not _is_file(file):
             raise ConfigError(
                 "argument" if path is not None else "environment",
                 "path" if path is not None else names.ENV_CONFIG,
@@ -299,6 +299,13 @@ def _find_file(path: str | os.PathLike[str] | None, env: Mapping[str, str]) -> P
         return file
     file = Path(DEFAULT_FILE)
     return file if file.is_file() else None
+
+
+def _is_file(file: Path) -> bool:
+    try:
+        return file.is_file()
+    except (OSError, ValueError):  # a name that is too long, or has a NUL in it
+        return False
 
 
 def _parsed(parser: Parser, value: object, place: str, key: str) -> Any:
@@ -364,7 +371,7 @@ def _own_prices(
     if not named:
         return found
     file = Path(named)
-    if not file.is_file():
+    if not _is_file(file):
         raise ConfigError(*origins["prices_file"], named, "the path of a readable YAML file with prices")
     return found.followed_by(own_prices_file(file, book))
 

@@ -12,6 +12,9 @@ from spancost.errors import suggest
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|min|h|d)?")
 _SECONDS_PER: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_LONGEST_S: Final = 100 * 366 * 86_400.0
+_LONGEST_NUMBER: Final = 18
+"""Digits."""
 _MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]i?|k)?B?")
 _BYTES_PER: Final = {
     None: 1, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40,
@@ -59,7 +62,10 @@ def parse_seconds(value: object) -> float:
     match = _DURATION.fullmatch(str(value).strip()) if not isinstance(value, bool) else None
     if match is None:
         raise ValueError("a duration such as 500ms, 30s, 5m or 1h")
-    return float(match.group(1)) * _SECONDS_PER[match.group(2) or "s"]
+    seconds = float(match.group(1)) * _SECONDS_PER[match.group(2) or "s"]
+    if seconds > _LONGEST_S:
+        raise ValueError("a duration of at most 100 years, such as 30s, 5m or 400d")
+    return seconds
 
 
 def positive_seconds(value: object) -> float:
@@ -106,24 +112,34 @@ def share(value: object) -> float:
 
 def port(value: object) -> int:
     """Read a TCP port."""
-    text = str(value).strip()
-    if not text.isdigit() or not 0 < int(text) < 65536:
+    number = _whole(value)
+    if number is None or not 0 < number < 65536:
         raise ValueError("a port number from 1 to 65535")
-    return int(text)
+    return number
 
 
 def count(value: object) -> int:
     """Read a whole number from 1."""
-    if isinstance(value, bool) or not str(value).strip().isdigit() or int(str(value)) < 1:
+    number = _whole(value)
+    if number is None or number < 1:
         raise ValueError("a whole number from 1")
-    return int(str(value))
+    return number
 
 
 def count_from_zero(value: object) -> int:
     """Read a whole number from 0 to 1 000."""
-    if isinstance(value, bool) or not str(value).strip().isdigit() or int(str(value)) > 1000:
+    number = _whole(value)
+    if number is None or number > 1000:
         raise ValueError("a whole number from 0 to 1000")
-    return int(str(value))
+    return number
+
+
+def _whole(value: object) -> int | None:
+    """Return a whole number of ordinary digits, and of not too many; None for anything else."""
+    if isinstance(value, bool) or (isinstance(value, int) and value >= 10**_LONGEST_NUMBER):
+        return None  # the text of a longer one takes Python seconds, or is refused
+    text = str(value).strip()
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _LONGEST_NUMBER else None
 
 
 def text(value: object) -> str:

@@ -9,6 +9,7 @@ from spancost import names
 from spancost.charge import INTERNAL, SERVER, Charge, price_line
 from spancost.meters.aws import is_aws
 from spancost.meters.llm import LlmUsage, is_llm, operation_of
+from spancost.window import label_text
 
 _BEDROCK: Final = "Bedrock Runtime"
 
@@ -44,7 +45,7 @@ def lacks_usage(attributes: Mapping[str, Any]) -> bool:
 
 def without_usage(attributes: Mapping[str, Any]) -> Charge:
     """Return the charge of a Bedrock span that shows no tokens."""
-    operation = str(attributes.get("rpc.method", ""))
+    operation = label_text(attributes.get("rpc.method"))
     line = price_line(names.LLM, "aws.bedrock", operation, status=names.UNPRICED, reason="no_usage")
     return Charge(line, 0.0, 0.0, 0.0)
 

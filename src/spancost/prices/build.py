@@ -28,7 +28,7 @@ def read_sources(folder: Path = DATA) -> dict[str, Mapping[str, Any]]:
     A vendor is one file, or a folder with a `vendor.yaml` that says what holds for all files in it.
 
     Raises:
-        PriceBookError: A file is no YAML mapping.
+        PriceBookError: A file cannot be read, or is no YAML mapping.
     """
     documents = {path.name: _read(path, path.name) for path in sorted(folder.glob("*.yaml"))}
     for vendor in sorted(folder.glob("*/vendor.yaml")):
@@ -47,8 +47,10 @@ def _read(path: Path, name: str) -> Mapping[str, Any]:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         document: Any = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, OSError) as error:  # ValueError: no UTF-8, the 30th of February
         raise PriceBookError(f"{name}: {error}") from error
+    except RecursionError:
+        raise PriceBookError(f"{name}: hundreds of levels") from None
     if not isinstance(document, dict):
         raise PriceBookError(f"{name}: a mapping is expected")
     return cast("dict[str, Any]", document)
@@ -78,7 +80,7 @@ def build(documents: Mapping[str, Mapping[str, Any]]) -> str:
     vendors = [document for document in documents.values() if "prices" in document]
     book = {
         "_generated": _GENERATED,
-        "as_of": max(days),
+        "as_of": max(days, default=""),
         "default_regions": {document["vendor"]: document["default_region"] for document in vendors},
         "regions": {document["vendor"]: document["regions"] for document in vendors},
         "sources": list(sources),

@@ -82,8 +82,11 @@ def cache_folder(setting: str, environ: Mapping[str, str] = os.environ) -> Path 
 def llm_file(setting: str) -> Path | None:
     """Return the file of refreshed model prices, if there is one."""
     folder = cache_folder(setting)
-    path = None if folder is None else folder / LLM_FILE
-    return path if path is not None and path.is_file() else None
+    try:
+        path = None if folder is None else folder / LLM_FILE
+        return path if path is not None and path.is_file() else None
+    except (OSError, ValueError):  # a name that is too long, or with a NUL in it
+        return None
 
 
 def read_cache(setting: str, book: PriceBook) -> Cache:
@@ -104,7 +107,7 @@ def read_cache(setting: str, book: PriceBook) -> Cache:
             found = read_file(folder / f"{kind}.json", book)
         except FileNotFoundError:
             continue
-        except (PriceBookError, OSError) as error:
+        except (PriceBookError, OSError, ValueError) as error:  # ValueError: a name with a NUL in it
             problems.append(f"refreshed prices are ignored: {error}: run spancost prices refresh {kind}")
         else:
             files.append(found)

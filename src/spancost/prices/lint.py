@@ -13,7 +13,9 @@ from datetime import date
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
+from spancost.prices.lint_shapes import shape_problems
 from spancost.prices.quantity import Quantity, QuantityError
+from spancost.prices.usd import TOO_MUCH
 
 UNITS: Final = frozenset(
     {
@@ -54,6 +56,10 @@ def problems(documents: Mapping[str, Document]) -> list[str]:
     seen: dict[str, str] = {}
     globs: dict[tuple[str, str], str] = {}
     for name, document in documents.items():
+        shapes = shape_problems(document)
+        if shapes:
+            found.extend(f"{name}: {text}" for text in shapes)
+            continue
         if "http" in document:
             found.extend(f"{name}: {text}" for text in _http_problems(document["http"]))
             continue
@@ -161,7 +167,7 @@ def _unit_problems(unit: Any) -> Iterator[str]:
 def _decimal_problems(key: str, value: Any) -> Iterator[str]:
     """Prices are strings: a YAML float has lost digits before anyone can look at it."""
     try:
-        fine = isinstance(value, str) and Decimal(value).is_finite() and Decimal(value) >= 0
+        fine = isinstance(value, str) and 0 <= Decimal(value) < TOO_MUCH
     except InvalidOperation:
         fine = False
     if not fine:
