@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from spancost.bounds import AT_LEAST, AT_MOST, UNKNOWN, bound_of
 from spancost.cli._reasons import ADVICE
 from spancost.prices.docs import table
 
@@ -22,13 +23,15 @@ advice. It is never counted as $0.
 ## What an estimate assumes
 
 A charge with the status `estimated` carries what was assumed: as `spancost.basis` on the span, as the key `basis` of
-reports. Several stand with commas.
+reports. Several stand with commas. Some assumptions err to one side only: then the true cost is at most, or at least,
+what was charged.
 
 {bases}
 
 Assumptions about the quantity of an HTTP API say the quantity: `quantity:1`, or what the rule of that API names.
 """
 
+_TRUE_COST: Final = {AT_MOST: "at most this", AT_LEAST: "at least this", UNKNOWN: ""}
 BASES: Final = {
     "region_fallback": "there is no price for that region: the price of the vendor's default region was taken",
     "assumed_region": "no region is known: us-east-1 was taken, as `spancost run` says",
@@ -84,7 +87,12 @@ BASES: Final = {
 
 def page() -> str:
     """Return the text of the page."""
-    return _TEXT.format(reasons=_table("Reason", "What to do", ADVICE), bases=_table("Assumption", "Meaning", BASES))
+    return _TEXT.format(reasons=_table("Reason", "What to do", ADVICE), bases=_bases())
+
+
+def _bases() -> str:
+    rows = [(f"`{name}`", text, _TRUE_COST[bound_of(name)]) for name, text in sorted(BASES.items())]
+    return "\n".join(table(("Assumption", "Meaning", "True cost"), rows))
 
 
 def _table(word: str, meaning: str, rows: Mapping[str, str]) -> str:

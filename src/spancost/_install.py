@@ -32,6 +32,7 @@ from spancost.meters.llm import LlmMeter
 from spancost.meters.llm.text_estimate import text_estimate
 from spancost.meters.meter_set import MeterSet, make_meters
 from spancost.meters.plugins import has_plugins, plugin_meters
+from spancost.prices.age import prices_since
 from spancost.prices.book import PriceBook, shipped_data
 from spancost.prices.configured import custom_rates, http_rules, price_book, token_prices
 from spancost.prices.discounts import Discounts
@@ -258,6 +259,7 @@ def build_engine(
         keep_traces=bool(config.ledger) and config.ledger_costliest_traces + config.ledger_sampled_traces > 0,
     )
     engine.price_date = str(shipped_data()["as_of"])
+    engine.prices_since = functools.cache(lambda: prices_since(config))
 
     def prepare(resource: Mapping[str, Any]) -> None:
         plugins = plugin_meters(usage_meters, custom)

@@ -46,7 +46,7 @@ from spancost.prices.days import possible_ns
 from spancost.span_attributes import mapping_of
 from spancost.trace_choice import TraceChoice
 from spancost.tree import Tree
-from spancost.window import INNER, LATE_ENTRY, LATE_INNER, Batch
+from spancost.window import ERROR, EVICTIONS, INNER, LATE_ENTRY, LATE_INNER, OTHER, Batch
 
 if TYPE_CHECKING:
     from spancost.capture.cpu_clock import Owing
@@ -60,6 +60,8 @@ _BUSY_JOURNAL: Final = 5_000
 _LOOK_S: Final = 1.0
 """How often the thread looks at the journal's length."""
 _MAX_WAITING_BATCHES: Final = 16
+_MAX_HEALTH: Final = 200
+"""Kinds of our own errors that a batch tells."""
 _MAX_QUEUED_REQUESTS: Final = 65_536
 _PUBLISH_TIMEOUT_S: Final = 5.0
 _MACHINE_TIMEOUT_S: Final = 2.0
@@ -150,6 +152,8 @@ class CostEngine:
         """Called at the end of a flush with the seconds left: pushes that are not sinks (a MeterProvider)."""
         self.price_date = ""
         """Date of the newest price in the book, for people."""
+        self.prices_since: Callable[[], Mapping[str, float]] = dict[str, float]
+        """Returns for `book` and, where there is one, `cache` the Unix seconds of its newest price."""
         self.prepare: Callable[[Mapping[str, Any]], None] | None = None
         """Called once with the resource's attributes when the first span starts, to settle region and machine."""
         self.find_machine: Callable[[], MachineFound] | None = None
@@ -189,6 +193,8 @@ class CostEngine:
         self.epoch = next(_epochs)
         self.tree: Tree | None = None
         self.evictions = 0
+        self._health_told: dict[str, int] = {f"{ERROR}{place}": count for place, count in self.errors.counts.items()}
+        """What batches have said of ourselves so far; what a parent process has counted stays its own."""
         self._not_exported: dict[str, float] = {}
         self.evicted_usd: dict[str, float] = {}
         """USD by component booked below roots that were evicted before they were exported."""
@@ -780,7 +786,7 @@ class CostEngine:
         if self._leaving:
             # Set by the interpreter when an exception nobody caught has ended the program.
             fold.end_run(minute, failed=getattr(sys, "last_value", None) is not None)
-        batch = fold.batch(pricing, line, idle_s, minute, not_exported)
+        batch = fold.batch(pricing, line, idle_s, minute, not_exported)._replace(health=self._new_health())
         if any(batch):
             for sink in self.sinks:
                 queue = self._unwritten[sink.name]
@@ -793,6 +799,21 @@ class CostEngine:
                         queue.append(merged)
                     finally:
                         self._sink_locks[sink.name].release()
+
+    def _new_health(self) -> dict[str, int]:
+        """Return what went wrong in ourselves since the last batch."""
+        counts = {f"{ERROR}{place}": count for place, count in dict(self.errors.counts).items()}
+        counts[EVICTIONS] = self.evictions
+        for sink in self.sinks:
+            folded: Callable[[], Mapping[str, int]] | None = getattr(sink, "folded", None)
+            if folded is not None:
+                counts[OTHER] = counts.get(OTHER, 0) + sum(folded().values())
+        told, self._health_told = self._health_told, counts
+        return {
+            name: count - told.get(name, 0)
+            for name, count in itertools.islice(counts.items(), _MAX_HEALTH)
+            if count > told.get(name, 0)
+        }
 
     def _change_rate(self, pricing: ComputePricing, now: float) -> None:
         """Book what open requests have cost so far at the old rate; all that ends from now on has the new one."""

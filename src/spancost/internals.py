@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from importlib.metadata import version
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,6 +25,7 @@ class Gauge(NamedTuple):
 
 def gauges(engine: CostEngine, totals: MetricTotals) -> list[Gauge]:
     """Return all internal gauges with their present values."""
+    now = time.time()
     folded = [({"metric": name}, float(count)) for name, count in totals.folded().items() if count]
     return [
         Gauge(
@@ -68,6 +70,13 @@ def gauges(engine: CostEngine, totals: MetricTotals) -> list[Gauge]:
             "Instance-seconds attributed beyond this process's share, which its idle time will repay",
             (),
             [({}, engine.compute_debt_s)],
+        ),
+        Gauge(
+            names.METRIC_INTERNAL_PRICE_AGE,
+            "s",
+            "Age of the newest price of the `book` and of the refreshed prices in the `cache`",
+            ("prices",),
+            [({"prices": kind}, max(0.0, now - since)) for kind, since in engine.prices_since().items()],
         ),
         Gauge(
             names.METRIC_INTERNAL_BUILD,

@@ -411,6 +411,7 @@ def merged_batches(batches: Iterable[Batch]) -> Batch:
     requests: dict[RequestKey, RequestSum] = {}
     traces: list[KeptTrace] = []
     not_exported: dict[str, float] = {}
+    health: dict[str, int] = {}
     for batch in batches:
         for key, sums in batch.charges.items():
             if key not in charges and len(charges) >= _MAX_MERGED_KEYS:
@@ -424,5 +425,7 @@ def merged_batches(batches: Iterable[Batch]) -> Batch:
         traces += batch.traces
         for component, usd in batch.not_exported.items():
             not_exported[component] = not_exported.get(component, 0.0) + usd
+        for name, count in batch.health.items():
+            health[name] = health.get(name, 0) + count
     kept = chosen(traces, _MAX_MERGED_TRACES, _MAX_MERGED_SAMPLE)
-    return Batch(charges, requests, kept, not_exported)
+    return Batch(charges, requests, kept, not_exported, health)

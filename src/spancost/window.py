@@ -19,6 +19,14 @@ MAX_LABEL_VALUE: Final = 200
 """Characters of any label's value."""
 
 _NOTHING: Final[Mapping[str, float]] = {}
+_NO_COUNTS: Final[Mapping[str, int]] = {}
+
+EVICTIONS: Final = "evictions"
+"""Local roots settled before they ended."""
+OTHER: Final = "series_other"
+"""Additions to metrics that went to `other`."""
+ERROR: Final = "error:"
+"""Errors of ours, by the place behind the colon."""
 
 ENTRY = "entry"
 """Charged on the local root's own span."""
@@ -202,3 +210,5 @@ class Batch(NamedTuple):
     traces: list[KeptTrace]
     not_exported: Mapping[str, float] = _NOTHING
     """USD by component among the charges that lie below local roots given up before they were exported: late money."""
+    health: Mapping[str, int] = _NO_COUNTS
+    """What went wrong in ourselves since the batch before: `EVICTIONS`, `OTHER`, and `ERROR` with a place behind it."""

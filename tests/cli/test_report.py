@@ -75,8 +75,11 @@ def test_the_grand_total_is_rows_and_idle(cli: Cli, ledger_file: Path) -> None:
     answer = as_json(cli, ledger_file, "--by", "tenant")
     assert answer["idle_usd"] == pytest.approx(IDLE_USD, rel=1e-9)
     assert answer["total_usd"] == pytest.approx(GRAND_USD, rel=1e-9)
-    assert sum(row["total_usd"] for row in answer["rows"]) + answer["idle_usd"] == pytest.approx(GRAND_USD, rel=1e-9)
-    assert sum(answer["component_usd"].values()) + answer["idle_usd"] == pytest.approx(GRAND_USD, rel=1e-9)
+    rows_usd = sum(row["total_usd"] or 0.0 for row in answer["rows"])
+    assert rows_usd + answer["idle_usd"] == pytest.approx(GRAND_USD, rel=1e-9)
+    assert sum(usd or 0.0 for usd in answer["component_usd"].values()) + answer["idle_usd"] == pytest.approx(
+        GRAND_USD, rel=1e-9
+    )
 
 
 def test_json_says_what_is_unpriced_and_what_is_estimated(cli: Cli, ledger_file: Path) -> None:

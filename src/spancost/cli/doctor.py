@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
@@ -21,6 +22,7 @@ from spancost.cli._compute_model import model_in_force
 from spancost.cli._format import console, number, print_json, rate, show
 from spancost.cli._ledger import LedgerOption, TreeFormat, ledger_path
 from spancost.cli._reasons import advice_for
+from spancost.cli.report.quality import quality_document, quality_lines
 from spancost.cli.report.unpriced import subject
 from spancost.config import DEFAULT_FILE, Config, config_warnings, load_config
 from spancost.detect import (
@@ -39,8 +41,9 @@ from spancost.meters.custom import UNIT_MISMATCH
 from spancost.prices.book import matching
 from spancost.prices.custom_rates import CustomRate
 from spancost.sinks.ledger.reader import LedgerReader
-from spancost.sinks.ledger.rows import UnpricedRow
+from spancost.sinks.ledger.rows import Quality, UnpricedRow
 from spancost.sinks.ledger.schema import spancost_version
+from spancost.window import ERROR as ERROR_OF_OURS
 
 OK: Final = "ok"
 NOTE: Final = "note"
@@ -48,6 +51,8 @@ PROBLEM: Final = "problem"
 ERROR: Final = "error"
 _MARKS: Final = {OK: ("ok", "green"), NOTE: ("note", "cyan"), PROBLEM: ("set", "yellow"), ERROR: ("ERROR", "bold red")}
 _SHOWN_SUBJECTS: Final = 10
+_OLD_PRICES_DAYS: Final = 180
+"""Vendors change some price about every month."""
 _ENV_EXPORTER: Final = "OTEL_TRACES_EXPORTER"
 _EXPORTER: Final = "spancost"
 """Name of its entry point."""
@@ -105,6 +110,7 @@ class LedgerFound(NamedTuple):
     is_there: bool = False
     unpriced: Sequence[UnpricedRow] = ()
     compute: Sequence[ComputeCharged] = ()
+    quality: Quality | None = None
 
 
 class Unpriced(NamedTuple):
@@ -139,7 +145,8 @@ def doctor(
     installed = instrumentations()
     shell.extend(_instrumentation_checks(installed))
     shell.extend(_meters())
-    checks = [*shell, ledger_check]
+    quality = list(_quality(found.quality))
+    checks = [*shell, ledger_check, *quality]
     unpriced = grouped(found.unpriced, () if config is None else config.own.custom)
     states = {check.state for check in checks}
     code = EXIT_USAGE if ERROR in states else EXIT_FINDINGS if PROBLEM in states or unpriced else 0
@@ -148,11 +155,12 @@ def doctor(
             "checks": [check._asdict() for check in checks],
             "instrumentations": [one._asdict() for one in installed],
             "unpriced": [one._asdict() for one in unpriced],
+            "quality": None if found.quality is None else quality_document(found.quality),
             "exit_code": code,
         }
         print_json(document)
     else:
-        _print(shell, ledger_check, unpriced, has_ledger=found.is_there)
+        _print(shell, [ledger_check, *quality], unpriced, has_ledger=found.is_there)
     raise typer.Exit(code)
 
 
@@ -190,11 +198,21 @@ def _warnings() -> Iterable[Check]:
 
 
 def _prices(config: Config | None) -> Iterable[Check]:
-    """Say which prices lie over the shipped ones."""
+    """Say how old prices are, and which lie over the shipped ones."""
     if config is None:
         return
+    from spancost.prices.age import days, prices_since
     from spancost.prices.book import PriceBook
     from spancost.prices.cache import read_cache
+
+    now_s = time.time()
+    ages = {kind: days(since_s, now_s) for kind, since_s in prices_since(config).items()}
+    newest = min(ages.values(), default=0)
+    told = ", ".join(f"{kind} {age} days old" for kind, age in ages.items())
+    if ages and newest > _OLD_PRICES_DAYS:
+        yield Check("prices", PROBLEM, f"{told}: pip install -U spancost, or spancost prices refresh")
+    elif ages:
+        yield Check("prices", OK, told)
 
     cache = read_cache(config.prices_cache, PriceBook.shipped())
     for file in cache.files:
@@ -386,6 +404,7 @@ def _ledger(path: str, *, asked_for: bool) -> tuple[Check, LedgerFound]:
         with LedgerReader(path) as reader:
             totals, meta, unpriced = reader.totals(), reader.meta(), reader.unpriced()
             rows = reader.rows(["component", "status", "sku", "region", "basis"])
+            quality = reader.quality()
     except LedgerError as error:
         return Check("ledger", ERROR, str(error)), LedgerFound()
     is_sampled = any(row.reason == names.EXPORTER for row in unpriced)
@@ -399,7 +418,20 @@ def _ledger(path: str, *, asked_for: bool) -> tuple[Check, LedgerFound]:
         for component, status, sku, region, basis in (row.key for row in rows)
         if component == names.COMPUTE and status in (names.PRICED, names.ESTIMATED)
     ]
-    return Check("ledger", OK, text), LedgerFound(True, unpriced, compute)
+    return Check("ledger", OK, text), LedgerFound(True, unpriced, compute, quality)
+
+
+def _quality(quality: Quality | None) -> Iterable[Check]:
+    """Say how far the figures of the ledger can be relied on; errors of ours are something to look at."""
+    if quality is None:
+        return
+    for line in quality_lines(quality):
+        subject, _, text = line.partition(": ")
+        yield Check(subject.lower(), NOTE, text)
+    errors = {name for name in quality.health if name.startswith(ERROR_OF_OURS)}
+    if errors:
+        text = "spancost itself has failed somewhere: the application's log names it; please report it"
+        yield Check("errors", PROBLEM, text)
 
 
 def _meters() -> Iterable[Check]:
@@ -475,7 +507,7 @@ def _normal(package: str) -> str:
 # --- the answer ---------------------------------------------------------------------------------
 
 
-def _print(shell: Sequence[Check], ledger: Check, unpriced: Sequence[Unpriced], *, has_ledger: bool) -> None:
+def _print(shell: Sequence[Check], ledger: Sequence[Check], unpriced: Sequence[Unpriced], *, has_ledger: bool) -> None:
     out = console()
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column(no_wrap=True)
@@ -483,8 +515,8 @@ def _print(shell: Sequence[Check], ledger: Check, unpriced: Sequence[Unpriced], 
     table.add_column(overflow="fold")
     if has_ledger:  # which may have been written with other settings than this shell has
         table.add_row("", Text(_THIS_SHELL, style="bold"), "")
-    for check in (*shell, ledger):
-        if has_ledger and check is ledger:
+    for check in (*shell, *ledger):
+        if has_ledger and check is ledger[0]:
             table.add_row("", "", "")
             table.add_row("", Text(_THE_LEDGER, style="bold"), "")
         mark, style = _MARKS[check.state]
@@ -492,7 +524,7 @@ def _print(shell: Sequence[Check], ledger: Check, unpriced: Sequence[Unpriced], 
     for one in unpriced:
         table.add_row(Text("set", style="yellow"), Text(f"{one.component}: {one.reason}"), Text(_unpriced_text(one)))
     show(out, table)
-    findings = sum(check.state in (PROBLEM, ERROR) for check in (*shell, ledger)) + len(unpriced)
+    findings = sum(check.state in (PROBLEM, ERROR) for check in (*shell, *ledger)) + len(unpriced)
     show(out, "")
     show(out, Text(f"{findings} to look at" if findings else "all is well", style="bold"))
 

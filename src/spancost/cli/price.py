@@ -429,6 +429,6 @@ def _print_csv(rollup: Rollup) -> None:
     writer.writerow([*header, *(f"{component}_usd" for component in components), *amounts, "unpriced"])
     for row in rollup.rows:
         document = row_document(row, rollup.by, rollup.usd)
-        by_component = [row.component_usd[component] for component in components]
+        by_component = [document["component_usd"][component] for component in components]
         values = [*(document[name] for name in header), *by_component, *(document[name] for name in amounts)]
         writer.writerow([*values, sum(row.unpriced.values())])

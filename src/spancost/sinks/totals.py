@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
 from spancost import names
+from spancost.bounds import bound_of
 from spancost.charge import PriceLine
 from spancost.window import IDLE, LATE_ENTRY, LATE_INNER, UNATTRIBUTED, Batch, ChargeKey, ChargeSum
 
-_KEPT_LABELS: Final = frozenset({"component", "status", "reason", "outcome", "http_request_method"})
+_KEPT_LABELS: Final = frozenset({"component", "status", "reason", "bound", "outcome", "http_request_method"})
 """Labels whose values are few by nature: they survive when a series is folded into `other`."""
 
 
@@ -207,6 +208,18 @@ class MetricTotals:
             "Spans whose price is not known, by reason",
             ("reason", "component", "provider", "operation"),
         )
+        self.duplicates = self._family(
+            names.METRIC_DUPLICATES,
+            "{span}",
+            "Spans whose call is charged on another span, by how that was known",
+            ("reason", "component", "provider", "operation"),
+        )
+        self.estimated = self._family(
+            names.METRIC_ESTIMATED,
+            usd,
+            "Cost that rests on an assumption, by whether the true one is `at_most` or `at_least` that, or `unknown`",
+            ("component", "bound"),
+        )
         self.requests = self._family(
             names.METRIC_REQUEST_COST,
             usd,
@@ -233,6 +246,8 @@ class MetricTotals:
             self.unattributed,
             self.spans,
             self.unpriced,
+            self.duplicates,
+            self.estimated,
         )
 
     def read(self, family: Family) -> list[Reading]:
@@ -274,6 +289,8 @@ class MetricTotals:
         if sums.count:
             self.spans.at((line.status, component), now).value += sums.count
         if line.status == names.DUPLICATE:
+            if sums.count:
+                self.duplicates.at((line.reason, component, line.provider, line.operation), now).value += sums.count
             return
         if line.status == names.UNPRICED and sums.count:
             self.unpriced.at((line.reason, component, line.provider, line.operation), now).value += sums.count
@@ -282,6 +299,8 @@ class MetricTotals:
         if line.status not in _WITH_MONEY:
             return
         self.cost.at(_cost_labels(line, key), now).value += sums.usd
+        if line.status == names.ESTIMATED:
+            self.estimated.at((component, bound_of(line.basis, line.model)), now).value += sums.usd
         whose = key.attribution
         attribution = tuple(
             value if name in self._kept else "" for name, value in zip(names.ATTRIBUTION_LABELS, whose[:3], strict=True)

@@ -114,17 +114,17 @@ def test_every_format_has_all_the_money(
     assert answer.spent.idle_usd == idle
     document = json.loads(json.dumps(report_document(answer, None)))
     rows = [*document["rows"], *document["idle_rows"]]
-    assert document["total_usd"] == whole
+    # What has no price is empty, and null.
+    assert (document["total_usd"] or 0.0) == whole
     assert document["idle_usd"] == idle
-    assert fsum(row["total_usd"] for row in rows) == whole
-    assert fsum(row["idle_usd"] for row in rows) == idle
-    assert fsum(usd for row in rows for usd in row["component_usd"].values()) == whole
+    assert fsum(row["total_usd"] or 0.0 for row in rows) == whole
+    assert fsum(row["idle_usd"] or 0.0 for row in rows) == idle
+    assert fsum(usd or 0.0 for row in rows for usd in row["component_usd"].values()) == whole
     listed = pytest.approx(fsum(entry[1].list_usd for entry in entries), rel=1e-9)
-    assert fsum(row["list_usd"] for row in rows) == listed
-    assert fsum(float(row["total_usd"]) for row in csv.DictReader(io.StringIO(csv_text(answer)))) == whole
+    assert fsum(row["list_usd"] or 0.0 for row in rows) == listed
+    assert fsum(float(row["total_usd"] or 0) for row in csv.DictReader(io.StringIO(csv_text(answer)))) == whole
     assert _markdown_sum(markdown_text(answer)) == whole
     assert _exposed_sum(exposition_text(answer)) == whole
-    # What has no price is empty, and null.
     assert fsum(float(row["total"] or 0) for row in csv.DictReader(io.StringIO(pivot_csv(pivot)))) == whole
     assert fsum(usd or 0.0 for row in pivot_document(pivot)["rows"] for usd in row["usd"].values()) == whole
 

@@ -147,9 +147,9 @@ def test_the_file_states_schema_version_and_flush_interval(path: Path) -> None:
     Ledger(path, SHOP, now=at_minute, flush_interval_seconds=2.5).write(batch_of(served(1)))
     with LedgerReader(path) as reader:
         meta = reader.meta()
-    assert (meta["schema_version"], meta["flush_interval_seconds"]) == ("2", "2.5")
+    assert (meta["schema_version"], meta["flush_interval_seconds"]) == ("3", "2.5")
     connection = sqlite3.connect(path)
-    assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+    assert connection.execute("PRAGMA user_version").fetchone() == (3,)
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     connection.close()
 
@@ -613,9 +613,9 @@ def test_a_database_of_somebody_else_is_refused_and_left_alone(path: Path) -> No
 def test_a_newer_schema_is_refused_with_what_to_do(ledger: Ledger, path: Path) -> None:
     ledger.write(batch_of(served(1)))
     connection = sqlite3.connect(path, isolation_level=None)
-    connection.execute("PRAGMA user_version = 3")
+    connection.execute("PRAGMA user_version = 4")
     connection.close()
-    with pytest.raises(LedgerError, match=r"schema version 3 is newer than 2.*update spancost"):
+    with pytest.raises(LedgerError, match=r"schema version 4 is newer than 3.*update spancost"):
         ledger.write(batch_of(served(1)))
     with pytest.raises(LedgerError, match="update spancost"):
         LedgerReader(path)

@@ -11,7 +11,7 @@ from spancost.cli.report.options import Asked, IdleMethod
 from spancost.cli.report.period import Period, local_time, time_order
 from spancost.sinks.ledger.query import TIME_KEYS, is_request_key
 from spancost.sinks.ledger.reader import LedgerReader
-from spancost.sinks.ledger.rows import EstimatedRow, IdleRow, LedgerRow, Totals, UnpricedRow
+from spancost.sinks.ledger.rows import EstimatedRow, IdleRow, LedgerRow, Quality, Totals, UnpricedRow
 from spancost.sinks.ledger.schema import LINE_COLUMNS
 
 HOURS_PER_MONTH: Final = 730
@@ -39,6 +39,7 @@ class Answer(NamedTuple):
     """First and end minute that were really counted."""
     coarser: tuple[str, int] | None
     """`hour` or `day`, and the minute up to which rows stand for that much time, where keys are finer."""
+    quality: Quality
     covered_minutes: int
     """Time of the period that has data."""
 
@@ -141,6 +142,7 @@ def ask(reader: LedgerReader, asked: Asked, by: Sequence[str] | None = None) -> 
         reader.estimated(selection),
         reader.bounds(selection),
         reader.coarser(keys, selection),
+        reader.quality(selection),
         sum(end - begin for begin, end in reader.stretches(selection)),
     )
 

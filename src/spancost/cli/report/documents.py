@@ -4,29 +4,39 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from spancost import names
 from spancost.cli.report.asking import COVERED_DETAIL, HOURS_PER_MONTH, Answer
 from spancost.cli.report.idle import METHOD_DETAILS, METHOD_IDS, marked_key
 from spancost.cli.report.period import Period
+from spancost.cli.report.quality import quality_document
+from spancost.cost_changes import known_usd
 from spancost.sinks.ledger.rows import LedgerRow
 
 
 def row_document(row: LedgerRow, by: Sequence[str], whole_usd: float) -> dict[str, Any]:
-    """Return a row for machines: its key under the names in `by`, its figures, its share of the whole."""
+    """Return a row for machines: its key under the names in `by`, its figures, its share of the whole.
+
+    An amount of which nothing is known is None: it is not $0.
+    """
+    unpriced = sum(row.unpriced.values())
+    total = known_usd(row.usd, unpriced)
     document: dict[str, Any] = dict(zip(by, row.key, strict=True))
     document["requests"] = row.requests
     document["charges"] = row.charge_count
     if "unit" in by:
         document["quantity"] = row.quantity
-    document["component_usd"] = row.component_usd
-    document["direct_usd"] = row.direct_usd
-    document["total_usd"] = row.usd
-    document["list_usd"] = row.list_usd
-    document["usd_per_1000_requests"] = row.usd / row.requests * 1000 if row.requests else None
-    document["share"] = row.usd / whole_usd if whole_usd else None
+    document["component_usd"] = {
+        component: known_usd(amount, row.unpriced.get(component, 0)) for component, amount in row.component_usd.items()
+    }
+    document["direct_usd"] = None if total is None else row.direct_usd
+    document["total_usd"] = total
+    document["list_usd"] = known_usd(row.list_usd, unpriced)
+    document["usd_per_1000_requests"] = total / row.requests * 1000 if row.requests and total is not None else None
+    document["share"] = total / whole_usd if whole_usd and total is not None else None
     document["unpriced"] = row.unpriced
     return document
 
@@ -34,17 +44,18 @@ def row_document(row: LedgerRow, by: Sequence[str], whole_usd: float) -> dict[st
 def _full_row(row: LedgerRow, answer: Answer) -> dict[str, Any]:
     document = row_document(row, answer.by, answer.usd)
     document["idle_usd"] = answer.spent.borne_usd.get(row.key, 0.0)
-    factor = answer.rows_per_month
-    document["usd_per_month"] = None if factor is None else row.usd * factor
+    document["usd_per_month"] = _per_month(document, answer)
     return document
 
 
 def _full_idle_row(row: LedgerRow, answer: Answer) -> dict[str, Any]:
-    factor = answer.rows_per_month
-    return row_document(row, answer.by, answer.usd) | {
-        "idle_usd": row.usd,
-        "usd_per_month": None if factor is None else row.usd * factor,
-    }
+    document = row_document(row, answer.by, answer.usd)
+    return document | {"idle_usd": document["total_usd"], "usd_per_month": _per_month(document, answer)}
+
+
+def _per_month(document: Mapping[str, Any], answer: Answer) -> float | None:
+    factor, total = answer.rows_per_month, document["total_usd"]
+    return None if factor is None or total is None else total * factor
 
 
 def question_document(answer: Answer) -> dict[str, Any]:
@@ -73,18 +84,24 @@ def report_document(answer: Answer, since: str | None) -> dict[str, Any]:
 
         since: `--since` as it was given.
     """
-    factor = answer.per_month
+    factor, unpriced = answer.per_month, Counter[str]()
+    for row in answer.unpriced:
+        unpriced[row.component] += row.charge_count
+    total = known_usd(answer.usd, unpriced.total())
     return question_document(answer) | {
         "since": since,
         "rows": [_full_row(row, answer) for row in answer.rows],
         "idle_rows": [_full_idle_row(row, answer) for row in answer.spent.idle_rows],
         "requests": answer.totals.requests,
-        "total_usd": answer.usd,
+        "total_usd": total,
         "idle_usd": answer.spent.idle_usd,
         "late_usd": answer.totals.late_usd,
         "unattributed_usd": answer.totals.unattributed_usd,
-        "component_usd": answer.totals.component_usd,
-        "usd_per_month": None if factor is None else answer.usd * factor,
+        "component_usd": {
+            component: known_usd(amount, unpriced[component])
+            for component, amount in answer.totals.component_usd.items()
+        },
+        "usd_per_month": None if factor is None or total is None else total * factor,
         "per_month": {
             "covered_minutes": answer.covered_minutes,
             "covered": COVERED_DETAIL,
@@ -93,6 +110,7 @@ def report_document(answer: Answer, since: str | None) -> dict[str, Any]:
         "idle": [row._asdict() for row in answer.idle],
         "unpriced": [row._asdict() for row in answer.unpriced],
         "estimated": [row._asdict() for row in answer.estimated],
+        "quality": quality_document(answer.quality),
         "notes": answer.notes(),
     }
 

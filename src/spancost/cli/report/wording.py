@@ -10,6 +10,7 @@ from spancost.cli._format import UNKNOWN, number, share, usd
 from spancost.cli.report.asking import Answer, borne
 from spancost.cli.report.idle import merged
 from spancost.cli.report.options import Cost, IdleMethod
+from spancost.cli.report.quality import quality_lines
 from spancost.cli.report.unpriced import not_priced, what_is_estimated
 from spancost.sinks.ledger.rows import LedgerRow
 
@@ -61,6 +62,7 @@ def last_lines(answer: Answer) -> list[str]:
         lines.append(what_is_estimated(answer.estimated))
     if (factor := answer.per_month) is not None and answer.usd:
         lines.append(f"At this rate {usd(answer.usd * factor)} a month ({duration(answer.covered_minutes)} of data).")
+    lines.extend(quality_lines(answer.quality))
     currency = display_currency()
     figure = "" if currency is None else f" {currency.figure(answer.usd)}"
     return [*lines, f"Total {usd(answer.usd)}{figure}{_idle(answer)}; {not_priced(answer.unpriced)}"]

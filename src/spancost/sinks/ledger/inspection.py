@@ -8,7 +8,7 @@ import sqlite3
 from contextlib import closing
 from typing import Any, Final, NamedTuple
 
-from spancost.sinks.ledger.migrations import show_as_present
+from spancost.sinks.ledger.migrations import FIRST_WITH_CUTS, show_as_present
 from spancost.sinks.ledger.reader import LedgerReader
 from spancost.sinks.ledger.schema import (
     CHARGES,
@@ -160,7 +160,7 @@ def problems(path: str) -> list[str]:
                 for row in connection.execute(f"PRAGMA integrity_check({_SHOWN_PROBLEMS})")
                 if row[0] != "ok"
             ]
-            if found or version < SCHEMA_VERSION:
+            if found or version < FIRST_WITH_CUTS:
                 return found
             connection.execute("BEGIN")
             return [*_dangling(connection), *_disagreeing(connection)]

@@ -3,6 +3,7 @@
 | version | spancost | what it lacked |
 |---|---|---|
 | 1 | 0.1 | hours and days, cuts, free labels, namespaces, the random sample of traces |
+| 2 | 0.1 | what went wrong in spancost itself |
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from spancost.sinks.ledger.schema import (
     DAY,
     DETAIL,
     DIMENSIONS,
+    HEALTH_TABLE,
     INDEXES,
     MINUTE,
     REQUEST_KEY,
@@ -31,6 +33,8 @@ from spancost.sinks.ledger.schema import (
 )
 from spancost.sinks.ledger.sums import add_to_cut
 
+FIRST_WITH_CUTS: Final = 2
+"""Version from which on files have every cut."""
 _NEW_COLUMNS: Final = {"attributions": "labels", "origins": "namespace"}
 """Dimension tables of version 1 that had one column less at the end."""
 _CHARGES_1: Final = (
@@ -42,9 +46,20 @@ _REQUESTS_1: Final = (
 )
 
 
+_NO_HEALTH: Final = "CREATE TEMP VIEW health AS SELECT 0 AS day, 0 AS origin_id, '' AS name, 0 AS count WHERE 0"
+
+
 def show_as_present(connection: sqlite3.Connection, version: int) -> None:
-    """Let a reader see the present tables of the cut with every key in an older file; nothing is written to it."""
-    assert version == 1
+    """Let a reader see the present tables in an older file, of version 1 those of the cut with every key.
+
+    Nothing is written to it.
+    """
+    connection.execute(_NO_HEALTH)
+    if version == 1:
+        _show_1(connection)
+
+
+def _show_1(connection: sqlite3.Connection) -> None:
     views = {
         DETAIL.table(CHARGES, MINUTE): _CHARGES_1,
         DETAIL.table(REQUESTS, MINUTE): _REQUESTS_1,
@@ -61,7 +76,14 @@ def show_as_present(connection: sqlite3.Connection, version: int) -> None:
 
 def migrate(connection: sqlite3.Connection, version: int) -> None:
     """Bring a file up to the present schema, inside the transaction that is already open."""
-    assert version == 1
+    if version == 1:
+        _migrate_1(connection)
+    connection.execute(HEALTH_TABLE)
+    connection.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", (str(SCHEMA_VERSION),))
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _migrate_1(connection: sqlite3.Connection) -> None:
     connection.execute("DROP VIEW ledger_rows")
     for index in ("traces_by_cost", "traces_by_id"):
         connection.execute(f"DROP INDEX {index}")
@@ -90,5 +112,3 @@ def migrate(connection: sqlite3.Connection, version: int) -> None:
         )
     for statement in (*INDEXES, VIEW):
         connection.execute(statement)
-    connection.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", (str(SCHEMA_VERSION),))
-    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")

@@ -15,10 +15,11 @@ from types import TracebackType
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from spancost import names
+from spancost.bounds import BOUNDS, bound_of
 from spancost.errors import LedgerError
 from spancost.focus import cloud_service
 from spancost.sinks.ledger import traces
-from spancost.sinks.ledger.migrations import show_as_present
+from spancost.sinks.ledger.migrations import FIRST_WITH_CUTS, show_as_present
 from spancost.sinks.ledger.query import (
     EVERYTHING,
     LEDGER_KEYS,
@@ -37,6 +38,7 @@ from spancost.sinks.ledger.rows import (
     IdleRow,
     IdleSums,
     LedgerRow,
+    Quality,
     StoredTrace,
     Totals,
     TraceSummary,
@@ -50,6 +52,7 @@ from spancost.sinks.ledger.schema import (
     HOUR,
     LEVEL_NAMES,
     MINUTE,
+    ORIGIN_COLUMNS,
     POSITION_IDS,
     REQUESTS,
     SCHEMA_VERSION,
@@ -228,6 +231,65 @@ class LedgerReader:
         return sorted((EstimatedRow(*row) for row in found), key=lambda row: (-row.usd, row))
 
     @_in_one_state
+    def quality(self, selection: Selection = EVERYTHING) -> Quality:
+        """Return how far the figures can be relied on; idle compute is not in it."""
+        question = self._question(("component", "status", "reason", "basis", "model", "position"), selection)
+        sums = f"sum(c.count), max(c.count), sum({self._usd(selection)})"
+        spans: dict[str, dict[str, int]] = {}
+        duplicates: dict[str, int] = {}
+        estimated: dict[str, float] = dict.fromkeys(BOUNDS, 0.0)
+        late_usd = unattributed_usd = 0.0
+        sampled_only = False
+        for component, status, reason, basis, model, position, count, most, usd in self._ask(
+            question, CHARGES, question.cut(), sums, [_IS_BUSY]
+        ):
+            # What has no price is told even where another charge of the span counts it.
+            count = max(count, 1) if status == names.UNPRICED and not most else count
+            of_component = spans.setdefault(component, dict.fromkeys(names.STATUSES, 0))
+            of_component[status] = of_component.get(status, 0) + count
+            if status == names.DUPLICATE:
+                duplicates[reason] = duplicates.get(reason, 0) + count
+            elif status == names.ESTIMATED:
+                estimated[bound_of(basis, model)] += usd
+            late_usd += usd if position in (LATE_ENTRY, LATE_INNER) else 0.0
+            unattributed_usd += usd if position == UNATTRIBUTED else 0.0
+            sampled_only = sampled_only or reason == names.EXPORTER
+        question = self._question(("http_route", "entrypoint"), selection)
+        folded = f"(b.http_route = '{names.OTHER}' OR b.entrypoint = '{names.OTHER}')"
+        rows = self._ask(question, CHARGES, question.cut(), f"sum({self._usd(selection)})", [_IS_BUSY, folded])
+        other_usd = sum(float(row[-1]) for row in rows)
+        health = self._health(selection)
+        return Quality(
+            spans,
+            estimated,
+            duplicates,
+            late_usd,
+            unattributed_usd,
+            other_usd,
+            sampled_only=sampled_only,
+            health=health,
+        )
+
+    def _health(self, selection: Selection) -> dict[str, int]:
+        """Return what went wrong in spancost itself on the days of a period; conditions on services hold."""
+        conditions, values = ["1"], list[object]()
+        if selection.since_minute is not None:
+            conditions.append("h.day >= ?")
+            values.append(selection.since_minute // DAY)
+        if selection.until_minute is not None:
+            conditions.append("h.day <= ?")
+            values.append((selection.until_minute - 1) // DAY)
+        for condition in selection.where:
+            if condition.key in ORIGIN_COLUMNS:
+                conditions.append(f"{'NOT ' if condition.negated else ''}o.{condition.key} GLOB ?")
+                values.append(condition.glob)
+        statement = (
+            "SELECT h.name, sum(h.count) FROM health h JOIN origins o ON o.id = h.origin_id "
+            f"WHERE {' AND '.join(conditions)} GROUP BY h.name ORDER BY h.name"
+        )
+        return {str(name): int(count) for name, count in self._all(statement, values)}
+
+    @_in_one_state
     def idle(self, selection: Selection = EVERYTHING) -> list[IdleRow]:
         """Return idle compute per service, dearest first."""
         sums = self.idle_sums(["service"], selection)
@@ -382,7 +444,7 @@ class LedgerReader:
             if begin == minute:
                 continue
             tables = [table for table, one in _detail_tables() if one == level]
-            if level == DAY and self.schema_version == SCHEMA_VERSION:
+            if level == DAY and self.schema_version >= FIRST_WITH_CUTS:
                 tables += [BY_ENTRY.table(kind, DAY) for kind in (CHARGES, REQUESTS)]
             if any(self._all(f"SELECT 1 FROM {table} WHERE time = ? LIMIT 1", (begin,)) for table in tables):
                 return begin
@@ -438,7 +500,7 @@ class LedgerReader:
         finest = min(wanted)
         if selection.tz != UTC_NAME:
             finest = min(finest, MINUTE if has_parts_of_hours(selection.tz) else HOUR)
-        cut = question.cut() if self.schema_version == SCHEMA_VERSION else DETAIL
+        cut = question.cut() if self.schema_version >= FIRST_WITH_CUTS else DETAIL
         where, values = traces.period(question.selection.since_minute, question.selection.until_minute, "time")
         for level in reversed(cut.levels):
             if level <= finest:
@@ -506,7 +568,7 @@ class LedgerReader:
         more: Sequence[str] = (),
         grouped_by: Sequence[str] | None = None,
     ) -> tuple[str, list[object]]:
-        if self.schema_version < SCHEMA_VERSION and cut.name:
+        if self.schema_version < FIRST_WITH_CUTS and cut.name:
             cut = DETAIL  # the only one that older files have
         if any(key == "cloud_service" for key in (*question.by, *(one.key for one in question.selection.where))):
             self._name_cloud_services()

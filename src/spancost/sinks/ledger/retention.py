@@ -122,7 +122,8 @@ def delete_before(connection: sqlite3.Connection, day: int) -> None:
     for table, _, _ in money_tables():
         connection.execute(f"DELETE FROM {table} WHERE time < ?", (minute,))
     connection.execute("DELETE FROM traces WHERE minute < ?", (minute,))
-    connection.execute("DELETE FROM row_counts WHERE day < ?", (day,))
+    for table in ("row_counts", "health"):
+        connection.execute(f"DELETE FROM {table} WHERE day < ?", (day,))
     for table, column in _ID_COLUMNS.items():
         if int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]) <= _FEW_TEXTS:
             continue  # they take little room; the look through every row would take seconds

@@ -69,6 +69,29 @@ class EstimatedRow(NamedTuple):
     usd: float
 
 
+class Quality(NamedTuple):
+    """How far the figures can be relied on; idle compute is not in it."""
+
+    spans: dict[str, dict[str, int]]
+    """Component -> status -> charged spans."""
+    estimated_usd: dict[str, float]
+    """USD that rests on an assumption, by which bound it is (`spancost.bounds`)."""
+    duplicates: dict[str, int]
+    """Spans whose call is charged on another span, by reason."""
+    late_usd: float
+    unattributed_usd: float
+    other_usd: float
+    """Under routes and entrypoints that were folded into `other`."""
+    sampled_only: bool
+    """Some of it is from processes that saw sampled spans only."""
+    health: dict[str, int]
+    """What went wrong in spancost itself: evictions, additions to metrics that went to `other`, errors by place."""
+
+    def of_status(self, status: str) -> int:
+        """Return the spans of one status, of all components."""
+        return sum(counts.get(status, 0) for counts in self.spans.values())
+
+
 class IdleRow(NamedTuple):
     """Compute of a service that nobody used."""
 

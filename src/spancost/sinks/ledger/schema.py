@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 from spancost.errors import LedgerError
 from spancost.window import POSITIONS
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 """Written to `PRAGMA user_version`. A file with a higher one is refused, one with a lower one is brought up to it."""
 APPLICATION_ID: Final = 0x53504E43
 """`SPNC`: written to `PRAGMA application_id`, so that other SQLite files are not taken for a ledger."""
@@ -147,6 +147,11 @@ TABLES: Final = (
     "CREATE TABLE row_counts (day INTEGER NOT NULL, table_name TEXT NOT NULL, row_count INTEGER NOT NULL, "
     "PRIMARY KEY (day, table_name)) WITHOUT ROWID",
 )
+HEALTH_TABLE: Final = (
+    "CREATE TABLE health (day INTEGER NOT NULL, origin_id INTEGER NOT NULL, name TEXT NOT NULL, "
+    "count INTEGER NOT NULL, PRIMARY KEY (day, origin_id, name)) WITHOUT ROWID"
+)
+"""What went wrong in spancost itself, by UTC day: evictions, errors by place, additions that went to `other`."""
 INDEXES: Final = (
     "CREATE INDEX traces_by_cost ON traces (hour, origin_id, total_usd)",
     "CREATE INDEX traces_by_id ON traces (trace_id)",
@@ -166,6 +171,7 @@ _SCHEMA: Final = (
     *(dimension_table(table, columns) for table, columns in DIMENSIONS.items()),
     TRACES_TABLE,
     *TABLES,
+    HEALTH_TABLE,
     *INDEXES,
     VIEW,
 )

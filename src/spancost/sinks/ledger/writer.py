@@ -13,7 +13,7 @@ import os
 import sqlite3
 import time
 import uuid
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import closing
 from typing import Any, Final, cast
 
@@ -114,7 +114,7 @@ class Ledger:
 
             LedgerError: Nothing of the batch was written; the same batch can be given again.
         """
-        if not (batch.charges or batch.requests or batch.traces):
+        if not (batch.charges or batch.requests or batch.traces or batch.health):
             return
         if self._connection is not None and self._writing_pid != os.getpid():
             # Forked in the middle of a write: SQLite forbids even closing the copy, so it is kept aside.
@@ -132,6 +132,7 @@ class Ledger:
             self._begin(connection)
             BatchWriter(connection, self._id, self._origin, self._level_of, self._max_rows_per_day).write(batch)
             self._write_traces(connection, batch.traces)
+            self._write_health(connection, batch.health)
             move_on(connection, self._retention, int(self._now()) // 60)
             connection.execute("COMMIT")
             written = True
@@ -227,6 +228,16 @@ class Ledger:
             )
         for hour in hours:
             traces.prune(connection, hour, origin_id, self._kept_traces, self._sampled_traces)
+
+    def _write_health(self, connection: sqlite3.Connection, health: Mapping[str, int]) -> None:
+        if not health:
+            return
+        day, origin_id = int(self._now()) // 60 // DAY, self._id(connection, "origins", self._origin)
+        connection.executemany(
+            "INSERT INTO health (day, origin_id, name, count) VALUES (?, ?, ?, ?) "
+            "ON CONFLICT (day, origin_id, name) DO UPDATE SET count = count + excluded.count",
+            [(day, origin_id, _storable(name), count) for name, count in health.items()],
+        )
 
     def _id(self, connection: sqlite3.Connection, table: str, values: Hashable, create: bool = True) -> int:
         """Return the id of a dimension row; 0 if there is none and `create` is false."""
