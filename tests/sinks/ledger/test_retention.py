@@ -328,3 +328,27 @@ def test_unpriced_usage_that_counts_no_call_is_still_unpriced(tmp_path: Path) ->
         assert [row.unpriced for row in reader.idle()] == [1]
         assert [row.unpriced for row in reader.rows(["model"])] == [{"llm": 1}]
         assert {row.reason: row.charge_count for row in reader.unpriced()} == {"compute_rate_unknown": 1, "no_usage": 1}
+
+
+def test_a_clock_that_jumps_by_years_and_comes_back_deletes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    clock = [_FIRST * 60.0]
+    ledger = Ledger(path, Origin("shop"), now=lambda: clock[0])
+    for years in (0, 3, 0, -20, 0, 40, 0):
+        clock[0] = (_FIRST + years * 365 * DAY) * 60.0 + 60.0 * years
+        ledger.write(batch_of(charged(charge(PUT, 1, PUT_USD), minute=int(clock[0]) // 60)))
+    with LedgerReader(path) as reader:
+        assert reader.totals().usd == pytest.approx(7 * PUT_USD, rel=1e-9)
+
+
+def test_a_clock_that_stays_years_ahead_for_a_day_is_believed(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    clock = [_FIRST * 60.0]
+    ledger = Ledger(path, Origin("shop"), now=lambda: clock[0])
+    kept: list[float] = []
+    for hours in (0, 3 * 365 * 24, 23, 2):
+        clock[0] += hours * 3600.0
+        ledger.write(batch_of(charged(charge(PUT, 1, PUT_USD), minute=int(clock[0]) // 60)))
+        with LedgerReader(path) as reader:
+            kept.append(reader.totals().usd)
+    assert kept == pytest.approx([PUT_USD, 2 * PUT_USD, 3 * PUT_USD, 3 * PUT_USD], rel=1e-9)

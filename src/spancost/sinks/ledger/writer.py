@@ -39,6 +39,12 @@ _DEFAULT_MAX_ROWS_PER_DAY: Final = 500_000
 _DEFAULT_KEPT_TRACES: Final = 20
 _DEFAULT_SAMPLED_TRACES: Final = 5
 _DEFAULT_FLUSH_INTERVAL_SECONDS: Final = 5.0
+_CLOCK_DAY: Final = "clock_day"
+"""Key in `meta`: Unix seconds // 86 400 of the last write."""
+_JUMP_SEEN: Final = "clock_jump_seen"
+"""Key in `meta`: Unix seconds at which the clock was first found far away from that; 0 where it is not."""
+_MAX_STEP_DAYS: Final = 31
+_DAY_S: Final = 86_400
 _MAX_CACHED_IDS: Final = 32_768
 
 _ID_STATEMENTS: Final = {
@@ -182,7 +188,7 @@ class Ledger:
         if token != self._file_token or len(self._ids) > _MAX_CACHED_IDS:
             self._ids.clear()
         oldest_day = self._oldest_day()
-        if oldest_day > int(meta["oldest_day"]):
+        if self._is_believed(connection, meta) and oldest_day > int(meta["oldest_day"]):
             delete_before(connection, oldest_day)
             self._ids.clear()
             generation = int(meta["generation"]) + 1
@@ -190,6 +196,27 @@ class Ledger:
             changed = (("oldest_day", str(oldest_day)), ("generation", str(generation)))
             connection.executemany("UPDATE meta SET value = ?2 WHERE key = ?1", changed)
         self._file_token = token
+
+    def _is_believed(self, connection: sqlite3.Connection, meta: Mapping[str, str]) -> bool:
+        """Say whether the clock is to be believed: one that has jumped by years must not empty the file.
+
+        Where it is more than a month away from the last write, it must have been so for a day. A file that nobody has
+        written for so long waits that day, too.
+        """
+        now = int(self._now())
+        today, last = now // _DAY_S, int(meta.get(_CLOCK_DAY, now // _DAY_S))
+        changed: dict[str, int] = {}
+        seen = int(meta.get(_JUMP_SEEN, 0))
+        jumped = abs(today - last) > _MAX_STEP_DAYS
+        is_same_jump = 0 <= now - seen <= _MAX_STEP_DAYS * _DAY_S
+        believed = not jumped or (is_same_jump and now - seen >= _DAY_S)
+        if believed and (today != last or seen or _CLOCK_DAY not in meta):
+            changed = {_CLOCK_DAY: today, _JUMP_SEEN: 0}
+        elif not believed and not is_same_jump:
+            changed = {_JUMP_SEEN: now}
+        statement = "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)"
+        connection.executemany(statement, [(key, str(value)) for key, value in changed.items()])
+        return believed
 
     def _oldest_day(self) -> int:
         return (int(self._now()) // 60 - self._retention.days_for) // DAY
