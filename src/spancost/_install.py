@@ -37,7 +37,7 @@ from spancost.prices.book import PriceBook, shipped_data
 from spancost.prices.configured import custom_rates, http_rules, price_book, token_prices
 from spancost.prices.discounts import Discounts
 from spancost.sinks.totals import MetricTotals
-from spancost.window import Origin
+from spancost.window import Origin, as_utf8
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
@@ -320,7 +320,7 @@ def constant_labels(resource: Mapping[str, Any]) -> dict[str, str]:
 
 def _text(resource: Mapping[str, Any], key: str) -> str:
     value = resource.get(key)
-    return "" if value is None else str(value)
+    return "" if value is None else as_utf8(str(value))
 
 
 # --- metrics: whatever the process has, whenever it appears -------------------------------------------

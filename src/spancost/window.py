@@ -48,6 +48,11 @@ def label_text(value: object) -> str:
     return "" if value is None else str(value)[:MAX_LABEL_VALUE]
 
 
+def as_utf8(text: str) -> str:
+    """Return text that can be written everywhere; a lone surrogate would break every scrape, export and transaction."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
 class EntryLabels(NamedTuple):
     """Labels of the local root: an HTTP route and method, or an entrypoint for any other work."""
 

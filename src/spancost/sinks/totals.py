@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from spancost import names
 from spancost.bounds import bound_of
 from spancost.charge import PriceLine
-from spancost.window import IDLE, LATE_ENTRY, LATE_INNER, UNATTRIBUTED, Batch, ChargeKey, ChargeSum
+from spancost.window import IDLE, LATE_ENTRY, LATE_INNER, UNATTRIBUTED, Batch, ChargeKey, ChargeSum, as_utf8
 
 _KEPT_LABELS: Final = frozenset({"component", "status", "reason", "bound", "outcome", "http_request_method"})
 """Labels whose values are few by nature: they survive when a series is folded into `other`."""
@@ -94,6 +94,7 @@ class Family:
         series = self._series.get(labels)
         if series is not None:
             return series
+        labels = tuple(map(as_utf8, labels))
         folded = list(labels)
         for position, value in enumerate(labels):
             known = self._values[position]
@@ -120,6 +121,7 @@ class Family:
         """Return the label values under which these are kept."""
         if labels in self._series:
             return labels
+        labels = tuple(map(as_utf8, labels))
         folded = tuple(
             value if not value or value in known else names.OTHER
             for value, known in zip(labels, self._values, strict=True)

@@ -33,7 +33,7 @@ from spancost.sinks.ledger.schema import (
     spancost_version,
     version_of,
 )
-from spancost.window import Attribution, Batch, KeptTrace, Origin
+from spancost.window import Attribution, Batch, KeptTrace, Origin, as_utf8
 
 _DEFAULT_MAX_ROWS_PER_DAY: Final = 500_000
 _DEFAULT_KEPT_TRACES: Final = 20
@@ -263,7 +263,7 @@ class Ledger:
         connection.executemany(
             "INSERT INTO health (day, origin_id, name, count) VALUES (?, ?, ?, ?) "
             "ON CONFLICT (day, origin_id, name) DO UPDATE SET count = count + excluded.count",
-            [(day, origin_id, _storable(name), count) for name, count in health.items()],
+            [(day, origin_id, as_utf8(name), count) for name, count in health.items()],
         )
 
     def _id(self, connection: sqlite3.Connection, table: str, values: Hashable, create: bool = True) -> int:
@@ -271,7 +271,7 @@ class Ledger:
         cached = self._ids.get((table, values))
         if cached is not None:
             return cached
-        texts = tuple([_storable(text) for text in _texts(values)])
+        texts = tuple([as_utf8(text) for text in _texts(values)])
         select, insert = _ID_STATEMENTS[table]
         found = connection.execute(select, texts).fetchone()
         if found is not None:
@@ -282,11 +282,6 @@ class Ledger:
             return 0
         self._ids[table, values] = number
         return number
-
-
-def _storable(text: object) -> str:
-    """Return text that SQLite takes: a lone surrogate would be refused and keep the batch out for ever."""
-    return str(text).encode("utf-8", "replace").decode("utf-8")
 
 
 def _texts(values: Hashable) -> tuple[str, ...]:
