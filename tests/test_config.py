@@ -401,6 +401,8 @@ http_rules: [{host: api.example.com, path: /v1/*, provider: example, operation: 
     [
         ("SPANCOST_FIRST_VALUE_HOLD", "9" * 400, "a duration of at most 100 years"),
         ("SPANCOST_FLUSH_INTERVAL", "101000d", "a duration of at most 100 years"),
+        ("SPANCOST_MEMORY_REQUEST", "9" * 400, "an amount of memory"),
+        ("SPANCOST_CPU_REQUEST", "9" * 400, "a number of vCPUs"),
         ("SPANCOST_PROMETHEUS_PORT", "²", "a port number"),
         ("SPANCOST_PROMETHEUS_PORT", "9" * 5000, "a port number"),
         ("SPANCOST_PRICES", "x" * 5000, "the path of a readable YAML file"),

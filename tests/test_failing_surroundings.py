@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -130,7 +130,7 @@ def test_ledger_whose_folder_is_missing_is_written_once_the_folder_is_there(
 
 
 @contextmanager
-def _server(*, hangs: bool) -> Iterator[str]:
+def _server(*, hangs: bool) -> Generator[str]:
     """An endpoint that takes requests and never answers, or one that nobody listens at."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))

@@ -51,6 +51,7 @@ PROBLEM: Final = "problem"
 ERROR: Final = "error"
 _MARKS: Final = {OK: ("ok", "green"), NOTE: ("note", "cyan"), PROBLEM: ("set", "yellow"), ERROR: ("ERROR", "bold red")}
 _SHOWN_SUBJECTS: Final = 10
+_DAY_S: Final = 86_400
 _OLD_PRICES_DAYS: Final = 180
 """Vendors change some price about every month."""
 _ENV_EXPORTER: Final = "OTEL_TRACES_EXPORTER"
@@ -201,19 +202,13 @@ def _prices(config: Config | None) -> Iterable[Check]:
     """Say how old prices are, and which lie over the shipped ones."""
     if config is None:
         return
-    from spancost.prices.age import days, prices_since
+    from spancost.prices.age import prices_since
     from spancost.prices.book import PriceBook
     from spancost.prices.cache import read_cache
 
-    now_s = time.time()
-    ages = {kind: days(since_s, now_s) for kind, since_s in prices_since(config).items()}
-    newest = min(ages.values(), default=0)
-    told = ", ".join(f"{kind} {age} days old" for kind, age in ages.items())
-    if ages and newest > _OLD_PRICES_DAYS:
-        yield Check("prices", PROBLEM, f"{told}: pip install -U spancost, or spancost prices refresh")
-    elif ages:
-        yield Check("prices", OK, told)
-
+    age = price_age(prices_since(config), time.time())
+    if age is not None:
+        yield age
     cache = read_cache(config.prices_cache, PriceBook.shipped())
     for file in cache.files:
         yield Check(
@@ -231,6 +226,23 @@ def _prices(config: Config | None) -> Iterable[Check]:
         }
         entries = ", ".join(f"{len(found)} {what}" for what, found in counts.items() if found)
         yield Check("prices", OK, f"{entries or 'no prices'} of your own in {own.place}")
+
+
+def price_age(since_s: Mapping[str, float], now_s: float) -> Check | None:
+    """Say how old prices are; None if nobody knows.
+
+    Args:
+        since_s: `book` and, where there is one, `cache`, with the time of its newest price, Unix seconds.
+
+        now_s: The present time, Unix seconds.
+    """
+    ages = {kind: max(0, int((now_s - since) // _DAY_S)) for kind, since in since_s.items()}
+    if not ages:
+        return None
+    told = ", ".join(f"{kind} {age} days old" for kind, age in ages.items())
+    if min(ages.values()) > _OLD_PRICES_DAYS:
+        return Check("prices", PROBLEM, f"{told}: pip install -U spancost, or spancost prices refresh")
+    return Check("prices", OK, told)
 
 
 def _attribution(config: Config | None) -> Iterable[Check]:

@@ -208,7 +208,7 @@ def gibibytes(value: object) -> float:
     """Read a quantity of memory as Kubernetes writes it; a plain number is bytes, as the Downward API gives it."""
     match = _MEMORY.fullmatch(str(value).strip())
     size = 0.0 if match is None or isinstance(value, bool) else float(match[1]) * _BYTES_PER[match[2]]
-    if size <= 0:
+    if not 0 < size < math.inf:
         raise ValueError("an amount of memory, such as 512Mi, 2Gi or a number of bytes")
     return size / 2**30
 

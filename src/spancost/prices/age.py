@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 BOOK: Final = "book"
 CACHE: Final = "cache"
-_DAY_S: Final = 86_400
+_FIRST_DAY: Final = "YYYY-01-01"
 
 
 def prices_since(config: Config) -> dict[str, float]:
@@ -34,14 +34,10 @@ def prices_since(config: Config) -> dict[str, float]:
 
 
 def _seconds(day: str) -> float | None:
-    """Read `2026-11-20` or `2026-11-20T06:00:00Z`."""
+    """Read `2026-11-20` or `2026-11-20T06:00:00Z`; of a month or a year its first day."""
+    day += _FIRST_DAY[len(day) :] if len(day) < len(_FIRST_DAY) else ""
     try:
         moment = datetime.fromisoformat(day)
     except ValueError:
         return None
     return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
-
-
-def days(since_s: float, now_s: float) -> int:
-    """Return a time as whole days before now."""
-    return max(0, int((now_s - since_s) // _DAY_S))

@@ -45,10 +45,10 @@ def quality_document(quality: Quality) -> dict[str, Any]:
 
 
 def quality_lines(quality: Quality) -> list[str]:
-    """Return it for people; nothing where nothing was charged."""
+    """Return it for people; nothing where everything has a price that nothing was assumed for."""
     charged = _charged(quality)
-    withheld = sum(quality.duplicates.values())
-    if not charged and not withheld:
+    rest = _rest(quality)
+    if not rest and charged == quality.of_status(names.PRICED) + quality.of_status(names.FREE):
         return []
     parts = [
         f"{share(count, charged)} {word}"
@@ -62,20 +62,22 @@ def quality_lines(quality: Quality) -> list[str]:
         bound = f"no bound is known for {number(unpriced)} without a price" if unpriced else ""
         estimated = f"estimated {', '.join(risks)}" if risks else ""
         lines.append(f"At risk: {'; '.join(filter(None, [estimated, bound]))}.")
-    rest = [
-        *_rest(quality),
-        *([f"{number(withheld)} duplicates withheld ({_named(quality.duplicates)})"] if withheld else []),
-    ]
+    rest = [*_charged_apart(quality), *rest]
     return [*lines, f"Besides: {', '.join(rest)}."] if rest else lines
 
 
+def _charged_apart(quality: Quality) -> list[str]:
+    """Say what is in the totals, but not in those of single requests: as it should be."""
+    amounts = {"late": quality.late_usd, "without a span": quality.unattributed_usd}
+    return [f"{usd(amount)} {what}" for what, amount in amounts.items() if amount]
+
+
 def _rest(quality: Quality) -> list[str]:
-    amounts = {
-        "late": quality.late_usd,
-        "without a span": quality.unattributed_usd,
-        f"under `{names.OTHER}`": quality.other_usd,
-    }
-    found = [f"{usd(amount)} {what}" for what, amount in amounts.items() if amount]
+    found: list[str] = []
+    if quality.other_usd:
+        found.append(f"{usd(quality.other_usd)} under `{names.OTHER}`")
+    if withheld := sum(quality.duplicates.values()):
+        found.append(f"{number(withheld)} duplicates withheld ({_named(quality.duplicates)})")
     if quality.sampled_only:
         found.append("sampled spans only")
     if evictions := quality.health.get(EVICTIONS, 0):
