@@ -19,9 +19,11 @@ FUZZ_SEED = "fuzz_seed"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Options of tests/fuzz: how long each target runs, and with which seed it begins."""
-    environ = os.environ
-    parser.addoption("--fuzz-seconds", dest=FUZZ_SECONDS, default=environ.get("SPANCOST_FUZZ_SECONDS", "20"))
-    parser.addoption("--fuzz-seed", dest=FUZZ_SEED, default=environ.get("SPANCOST_FUZZ_SEED"))
+    seconds, seed = os.environ.get("SPANCOST_FUZZ_SECONDS", "20"), os.environ.get("SPANCOST_FUZZ_SEED")
+    parser.addoption("--fuzz-seconds", dest=FUZZ_SECONDS, default=seconds, help="seconds for each target of tests/fuzz")
+    parser.addoption(
+        "--fuzz-seed", dest=FUZZ_SEED, default=seed, help="seed that each target of tests/fuzz begins with"
+    )
 
 
 @pytest.fixture(autouse=True)
