@@ -128,6 +128,21 @@ def test_finished_spans_that_are_their_own_ancestors_are_charged_once_each() -> 
         assert world.engine.errors.counts == {}
 
 
+@pytest.mark.parametrize("time_ns", [-1, -(2**62), 2**63, 10**30])
+def test_finished_spans_of_impossible_times_are_charged_as_of_now(time_ns: int) -> None:
+    odd = [
+        StoredSpan(1, 0, "put", "CLIENT", put_item(), start_ns=time_ns, end_ns=time_ns),
+        StoredSpan(2, 0, "put", "CLIENT", put_item(), trace=2, end_ns=time_ns),
+    ]
+    with exporting_world() as world:
+        world.exporter.export(list(finished_spans(odd).values()))
+        world.publish(final=True)
+        assert world.usd() == pytest.approx(2 * PUT_USD)
+        now = time.time_ns() // 60_000_000_000
+        assert all(now - 1 <= key.minute <= now for key in world.recorded.charges if key.line.component == names.AWS)
+        assert world.engine.errors.counts == {}
+
+
 @pytest.mark.parametrize(
     "step_ns",
     [_HOUR_NS, -_HOUR_NS, 10 * _YEAR_NS, -10 * _YEAR_NS, -60 * _YEAR_NS, 300 * _YEAR_NS],
