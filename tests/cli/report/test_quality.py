@@ -43,7 +43,7 @@ def test_lines_say_shares_risk_and_the_rest() -> None:
     assert quality_lines(_MIXED) == [
         "Data quality: of 10 charged spans 70.0 % priced, 20.0 % estimated, 10.0 % without a price.",
         "At risk: estimated $1.00 at most, $0.25 more or less; no bound is known for 1 without a price.",
-        "Besides: $0.50 late, $2.00 under `other`, 4 duplicates withheld (outer_span 3, other_trace 1), sampled spans "
+        "Besides: $0.50 late, 4 duplicates withheld (outer_span 3, other_trace 1), $2.00 under `other`, sampled spans "
         "only, 2 requests settled before they ended, 4 errors of spancost itself (sink.ledger 3, meter.aws 1).",
     ]
 
@@ -51,7 +51,7 @@ def test_lines_say_shares_risk_and_the_rest() -> None:
 def test_nothing_is_said_where_everything_has_a_price() -> None:
     all_known = Quality({"aws": _counts(priced=3, free=1)}, _NO_RISK, {}, 0.0, 0.0, 0.0, sampled_only=False, health={})
     assert quality_lines(all_known) == []
-    assert quality_lines(all_known._replace(spans={}, late_usd=1.0)) == []
+    assert quality_lines(all_known._replace(spans={}, late_usd=1.0, duplicates={"transport": 2})) == []
 
 
 def test_document_has_all_of_it_and_no_duplicate_in_a_share() -> None:

@@ -62,22 +62,23 @@ def quality_lines(quality: Quality) -> list[str]:
         bound = f"no bound is known for {number(unpriced)} without a price" if unpriced else ""
         estimated = f"estimated {', '.join(risks)}" if risks else ""
         lines.append(f"At risk: {'; '.join(filter(None, [estimated, bound]))}.")
-    rest = [*_charged_apart(quality), *rest]
+    rest = [*_as_it_should_be(quality), *rest]
     return [*lines, f"Besides: {', '.join(rest)}."] if rest else lines
 
 
-def _charged_apart(quality: Quality) -> list[str]:
-    """Say what is in the totals, but not in those of single requests: as it should be."""
+def _as_it_should_be(quality: Quality) -> list[str]:
+    """Say what is no reason for doubt: counted, but in no request's total, or counted elsewhere already."""
     amounts = {"late": quality.late_usd, "without a span": quality.unattributed_usd}
-    return [f"{usd(amount)} {what}" for what, amount in amounts.items() if amount]
+    found = [f"{usd(amount)} {what}" for what, amount in amounts.items() if amount]
+    if withheld := sum(quality.duplicates.values()):
+        found.append(f"{number(withheld)} duplicates withheld ({_named(quality.duplicates)})")
+    return found
 
 
 def _rest(quality: Quality) -> list[str]:
     found: list[str] = []
     if quality.other_usd:
         found.append(f"{usd(quality.other_usd)} under `{names.OTHER}`")
-    if withheld := sum(quality.duplicates.values()):
-        found.append(f"{number(withheld)} duplicates withheld ({_named(quality.duplicates)})")
     if quality.sampled_only:
         found.append("sampled spans only")
     if evictions := quality.health.get(EVICTIONS, 0):
