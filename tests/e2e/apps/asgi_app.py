@@ -1,5 +1,5 @@
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
-"""A FastAPI application that knows nothing of prices."""
+"""A FastAPI application that knows nothing of prices but `attribute`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from fastapi import FastAPI, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
 from opentelemetry import trace
 
+from spancost import attribute
 from tests.e2e.apps.llm_call import call_llm
+from tests.e2e.apps.worker import tenant_of_this_process
 
 BODY_BYTES = 4000
 STREAM_BYTES = 3 * 1000
@@ -56,6 +58,13 @@ async def stream(name: str) -> Response:
 async def _call_later() -> None:
     await asyncio.sleep(5 * WORK_S)
     call_llm()
+
+
+@app.get("/tenant")
+async def of_this_worker() -> Response:
+    with attribute(tenant=tenant_of_this_process()):
+        call_llm()
+    return PlainTextResponse("t" * BODY_BYTES, headers=_who())
 
 
 @app.get("/metrics")

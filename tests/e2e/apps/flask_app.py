@@ -14,6 +14,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from spancost import attribute
 from tests.e2e.apps.llm_call import call_llm
+from tests.e2e.apps.worker import tenant_of_this_process
 
 BODY_BYTES = 4000
 STREAM_BYTES = 3 * 1000
@@ -52,7 +53,7 @@ def stream(name: str) -> flask.Response:
 
 @app.get("/tenant")
 def of_this_worker() -> flask.Response:
-    with attribute(tenant=f"worker-{os.getpid()}"):
+    with attribute(tenant=tenant_of_this_process()):
         call_llm()
     return _answer("t" * BODY_BYTES)
 
