@@ -251,3 +251,21 @@ def test_request_that_is_given_up_after_parts_of_it_were_booked_is_booked_once()
         inner.end()
         root.end()
         assert _compute_usd(world) == pytest.approx(61 * _RATE, rel=1e-12)
+
+
+def test_what_an_open_request_has_spent_is_booked_when_the_process_ends_and_only_once() -> None:
+    with priced_provider(region=REGION, compute="36usd/h") as world:
+        request = start(world.tracer, "GET", kind=SpanKind.SERVER, attributes=server())
+        call = start(world.tracer, "put", request, SpanKind.CLIENT, put_item())
+        world.clock.advance(1.0)
+        call.end()
+        world.publish()
+        assert world.recorded.usd() == 0  # waits for the request's last word on its route
+        assert world.engine.leave()
+        assert world.recorded.usd(names.AWS) == pytest.approx(PUT_USD)
+        assert world.recorded.usd(names.COMPUTE) == pytest.approx(0.01)
+        request.end()
+        assert world.engine.shutdown()
+        assert world.recorded.usd(names.AWS) == pytest.approx(PUT_USD)
+        assert world.attributes("GET")["spancost.aws.usd"] == pytest.approx(PUT_USD)
+        assert world.attributes("GET")[names.TOTAL_USD] == pytest.approx(world.recorded.usd(), rel=1e-9)

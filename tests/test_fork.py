@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -135,6 +135,57 @@ def test_fork_waits_for_a_publishing_thread_and_the_child_publishes_at_once() ->
         _put(world)
         world.publish()
         assert world.recorded.usd(names.AWS) == pytest.approx(6 * PUT_USD, rel=1e-12)
+
+
+@pytest.mark.parametrize("waits", [True, False], ids=["fork waits for it", "fork does not wait so long"])
+def test_child_forked_while_another_thread_makes_the_meters_prices_its_spans(
+    waits: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loading prices takes a while, and the first span of a process waits for it."""
+    ledger = tmp_path / "ledger.db"
+    with priced_provider(region=REGION, ledger=str(ledger)) as world:
+        engine = world.engine
+        prepare = engine.prepare
+        assert prepare is not None
+        preparing, go_on = threading.Event(), threading.Event()
+
+        def slowly(resource: Mapping[str, Any]) -> None:
+            preparing.set()
+            go_on.wait(10)
+            prepare(resource)
+
+        engine.prepare = slowly
+        first = threading.Thread(target=_put, args=(world,))
+        first.start()
+        assert preparing.wait(10)
+        if waits:
+            release = threading.Timer(0.2, go_on.set)
+            release.start()
+        else:
+            monkeypatch.setattr("spancost.engine._FORK_TIMEOUT_S", 0.1)
+            release = None
+
+        def work() -> dict[str, Any]:
+            go_on.set()
+            world.recorded.charges.clear()
+            world.exporter.__init__()
+            _put(world, 2)
+            return {
+                "flushed": engine.flush(5.0),
+                "usd": world.recorded.usd(names.AWS),
+                "ledgers": [sink.name for sink in engine.sinks].count("ledger"),
+            }
+
+        child = _in_child(work)
+        go_on.set()
+        first.join(10)
+        if release is not None:
+            release.join()
+        assert child == {"flushed": True, "usd": pytest.approx(2 * PUT_USD, rel=1e-12), "ledgers": 1}
+        world.publish()
+        assert world.recorded.usd(names.AWS) == pytest.approx(PUT_USD, rel=1e-12)
+    with LedgerReader(ledger) as reader:
+        assert reader.totals().usd == pytest.approx(3 * PUT_USD, rel=1e-9)
 
 
 def test_ten_children_and_their_parent_add_up_in_one_ledger(tmp_path: Path) -> None:

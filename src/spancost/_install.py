@@ -267,7 +267,7 @@ def build_engine(
         engine.meters, engine.find_machine = make_meters(
             config, prices, resource, llm, http, around, custom, plugins, tell=tell
         )
-        if config.ledger:
+        if config.ledger and not _has(engine, "ledger"):  # a child forked in the middle of this does it again
             engine.add_sink(_ledger(config, resource))
 
     engine.prepare = prepare

@@ -188,6 +188,7 @@ class CostEngine:
         self.lock = threading.RLock()
         self._ready_lock = threading.RLock()
         self._is_ready = False
+        self._is_preparing = False
         self.busy = False
         self.deferred: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self.epoch = next(_epochs)
@@ -264,18 +265,21 @@ class CostEngine:
         survive a fork in the middle of that.
         """
         with self._ready_lock:
-            if self._is_ready:
+            if self._is_ready or self._is_preparing:  # the latter on this very thread: a span of a finalizer
                 return
+            self._is_preparing = True
             self.resource = resource
             self._guarded(ATTRIBUTION, lambda: self.attributing.bind(resource))
-            if self.prepare is not None:
-                prepare, self.prepare = self.prepare, None
+            prepare = self.prepare
+            if prepare is not None:
                 self._guarded("prepare", lambda: prepare(resource))
+                self.prepare = None  # not earlier: a child that is forked meanwhile prepares for itself
             if self.config.compute_model == names.CPU_MODEL:
                 self._guarded("cpu_clock", self._settle_model)
             for call in self.upkeep:
                 self._guarded("upkeep", call)
             self._is_ready = True
+            self._is_preparing = False
 
     def begin(self, now: float) -> Tree:
         """Start the compute clock and the background thread with the first span; called under the lock."""
@@ -556,11 +560,12 @@ class CostEngine:
         """Import token prices before the lock is taken; once per process, unless the background thread did."""
         if self._llm_loaded or self.meters.llm is None:
             return
-        try:
-            self.meters.llm.warm_up()
-        except Exception:
-            self.errors.caught("meter.llm")
-        self._llm_loaded = True
+        with self._ready_lock:  # keeps forks away: an import that another thread has begun never ends in a child
+            try:
+                self.meters.llm.warm_up()
+            except Exception:
+                self.errors.caught("meter.llm")
+            self._llm_loaded = True
 
     # --- booking: all of it under the lock ----------------------------------------------------------
 
@@ -655,7 +660,8 @@ class CostEngine:
         if isinstance(tree, CpuTree):
             self._book_late_cpu(tree)
         quiet_since = now - self.config.max_root_quiet_s
-        waited_since = now - self.config.partial_cost_interval_s
+        # At the end of the process nothing waits any longer for a request that may never end.
+        waited_since = float("inf") if self._leaving else now - self.config.partial_cost_interval_s
         surplus = len(tree.open_roots) - self.config.max_open_roots
         for root in list(tree.open_roots):
             if not isinstance(root, LocalRoot):
@@ -1009,12 +1015,12 @@ class CostEngine:
     # --- fork ---------------------------------------------------------------------------------------
 
     def before_fork(self) -> None:
-        """Keep the background thread out of sinks and files while somebody forks."""
+        """Keep other threads out of sinks, files, imports and half-made meters while somebody forks."""
         thread = threading.get_ident()
         if self._publisher == thread or thread in self._writing:
             return
         deadline = time.monotonic() + _FORK_TIMEOUT_S
-        for lock in (self._publish_lock, *self._sink_locks.values()):
+        for lock in (self._ready_lock, self._publish_lock, *self._sink_locks.values()):
             if lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
                 self._held_for_fork.append(lock)
 
