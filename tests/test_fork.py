@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import threading
@@ -13,12 +14,20 @@ from typing import Any
 
 import pytest
 from opentelemetry import trace
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import (
+    MetricExporter,
+    MetricExportResult,
+    MetricsData,
+    PeriodicExportingMetricReader,
+)
 from opentelemetry.trace import SpanKind
 
 from spancost import add_usage, current_cost, names
 from spancost.capture import facts as capture_facts
 from spancost.sinks.ledger.reader import LedgerReader
 from spancost.sinks.ledger.writer import Ledger
+from spancost.sinks.metrics import OtelMetrics
 from spancost.testing import World, priced_provider
 from spancost.window import UNATTRIBUTED, Batch, Origin
 from tests.spans import EGRESS_USD_PER_GB, GB, PUT_USD, REGION, counted_usd, put_item, server, start
@@ -241,6 +250,85 @@ def test_fork_while_other_threads_serve_leaves_a_child_that_works() -> None:
         served = len(world.spans)
         world.publish()
         assert world.recorded.usd(names.AWS) == pytest.approx(served * PUT_USD, rel=1e-9)
+
+
+class _SlowExporter(MetricExporter):
+    """Takes as long as the test wants in the process that made it, as a collector far away does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._home = os.getpid()
+        self.exporting = threading.Event()
+        self.go_on = threading.Event()
+        self.newest: MetricsData | None = None
+
+    def export(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **_: Any) -> MetricExportResult:
+        if os.getpid() == self._home:
+            self.exporting.set()
+            self.go_on.wait(10)
+        self.newest = metrics_data
+        return MetricExportResult.SUCCESS
+
+    def shutdown(self, timeout_millis: float = 30_000, **_: Any) -> None:
+        self.go_on.set()
+
+    def force_flush(self, timeout_millis: float = 10_000) -> bool:
+        return True
+
+    def exported(self) -> dict[str, float]:
+        """What was exported last: requests counted, AWS dollars, and what the application counts itself."""
+        assert self.newest is not None
+        metrics = {
+            metric.name: metric.data.data_points
+            for resource in self.newest.resource_metrics
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+        }
+        return {
+            "requests": sum(point.count for point in metrics[names.METRIC_REQUEST_COST]),  # type: ignore[union-attr]
+            "usd": sum(
+                point.value  # type: ignore[union-attr]
+                for point in metrics[names.METRIC_COST]
+                if (point.attributes or {})["component"] == names.AWS
+            ),
+            "own": sum(point.value for point in metrics.get("app.jobs", ())),  # type: ignore[union-attr]
+        }
+
+
+def test_child_forked_in_the_middle_of_an_export_exports_its_own_sums_and_nothing_of_its_parent() -> None:
+    with priced_provider(region=REGION) as world:
+        engine, exporter = world.engine, _SlowExporter()
+        provider = MeterProvider([PeriodicExportingMetricReader(exporter, math.inf)], shutdown_on_exit=False)
+        jobs = provider.get_meter("app").create_counter("app.jobs")
+        engine.add_sink(OtelMetrics(engine, world.totals, provider))
+        engine.on_flush.append(lambda seconds: provider.force_flush(seconds * 1000))
+
+        def serve(times: int) -> None:
+            for _ in range(times):
+                request = start(world.tracer, "GET", kind=SpanKind.SERVER, attributes=server())
+                start(world.tracer, "put", request, SpanKind.CLIENT, put_item()).end()
+                request.end()
+                jobs.add(1)
+
+        serve(3)
+        world.publish()
+        exporting = threading.Thread(target=provider.force_flush)
+        exporting.start()
+        assert exporter.exporting.wait(10)
+
+        def work() -> dict[str, Any]:
+            serve(1)
+            return {"flushed": engine.flush(5.0), **exporter.exported()}
+
+        child = _in_child(work)
+        exporter.go_on.set()
+        exporting.join(10)
+        assert child.pop("own") >= 1  # the application's own counters are the SDK's affair
+        assert child == {"flushed": True, "requests": 1, "usd": pytest.approx(PUT_USD, rel=1e-12)}
+        serve(2)
+        assert engine.flush(5.0)
+        assert exporter.exported() == {"requests": 5, "usd": pytest.approx(5 * PUT_USD, rel=1e-12), "own": 5}
+        provider.shutdown()
 
 
 def test_usage_reported_in_a_child_is_not_charged_to_an_open_span_of_its_parent() -> None:

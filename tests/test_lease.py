@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from spancost import lease as lease_module
 from spancost.lease import Lease, LeaseUnavailableError
 
 _MEMBER = """
@@ -90,3 +92,43 @@ def test_damaged_or_foreign_file_is_begun_anew(content: str, tmp_path: Path) -> 
 def test_file_that_cannot_be_written_is_told_as_a_reason(tmp_path: Path) -> None:
     with pytest.raises(LeaseUnavailableError, match=str(tmp_path)):
         Lease(str(tmp_path)).join(time.monotonic())
+
+
+_HOLDER = """
+import os, sys
+from pathlib import Path
+from spancost.lease import _LockedFile
+with _LockedFile(Path(sys.argv[1])):
+    if os.fork() == 0:  # lives on with a copy of the open file
+        sys.stdin.readline()
+        os._exit(0)
+print("left", flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+def test_child_forked_while_its_parent_writes_the_file_does_not_keep_it_locked(tmp_path: Path) -> None:
+    path = tmp_path / "lease.json"
+    process = subprocess.Popen(
+        [sys.executable, "-c", _HOLDER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "left\n"
+        Lease(str(path)).join(time.monotonic())  # else an error, after its time-out
+    finally:
+        process.communicate("\n", timeout=30)
+
+
+def test_file_that_a_frozen_process_holds_is_given_up_after_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease_module, "_LOCK_TIMEOUT_S", 0.1)
+    path = tmp_path / "lease.json"
+    with (
+        lease_module._LockedFile(path),  # pyright: ignore[reportPrivateUsage]
+        pytest.raises(LeaseUnavailableError, match="lease.json"),
+    ):
+        Lease(str(path)).join(time.monotonic())
+    Lease(str(path)).join(time.monotonic())

@@ -440,6 +440,13 @@ class CostEngine:
         lease, self._new_lease = self._new_lease, None
         if lease is None or self._leaving:
             return
+        # Under the lock that keeps forks away: a child would go on holding the file's.
+        with self._publish_lock:
+            self._join(lease)
+        if self._leaving:
+            self._follow_lease()  # stopped meanwhile: a member that stays would share with whoever comes next
+
+    def _join(self, lease: Lease) -> None:
         try:
             lease.join(self._started_s)
         except LeaseUnavailableError as error:
@@ -451,8 +458,6 @@ class CostEngine:
         self._lease = lease
         self.share_estimated = False
         self._plan_shares(lease)
-        if self._leaving:
-            self._follow_lease()  # stopped meanwhile: a member that stays would share with whoever comes next
 
     def _follow_lease(self) -> None:
         """Take in what another process has written to the lease file."""

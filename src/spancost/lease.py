@@ -18,6 +18,7 @@ import os
 import stat
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -30,6 +31,9 @@ POLL_S: Final = 0.25
 """How often a member looks whether the file has changed."""
 NOTICE_S: Final = 1.0
 """How long before it takes effect a change of membership is written."""
+_LOCK_TIMEOUT_S: Final = 5.0
+"""Longest wait for the file; a process that is frozen while it holds it must not stop all others."""
+_LOCK_RETRY_S: Final = 0.005
 _KEEP_ENDED_S: Final = 600.0
 """Ended members stay in the file this long, so that everybody can still work out the past."""
 
@@ -216,13 +220,25 @@ class _LockedFile:
         assert fcntl is not None
         try:
             self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
-            fcntl.flock(self._fd, fcntl.LOCK_EX)
+            self._lock()
             content = os.read(self._fd, 1 << 22)
         except OSError as error:
             self.__exit__()
             raise LeaseUnavailableError(f"{self._path}: {error.strerror or error}") from error
         self.rows = _rows_of_this_boot(content)
         return self
+
+    def _lock(self) -> None:
+        assert fcntl is not None
+        deadline = time.monotonic() + _LOCK_TIMEOUT_S
+        while True:
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(_LOCK_RETRY_S)
 
     def changed_at(self) -> int:
         """Return the time of the last change, as `has_changed` compares it."""
@@ -240,7 +256,12 @@ class _LockedFile:
 
     def __exit__(self, *_: object) -> None:
         if self._fd >= 0:
-            os.close(self._fd)  # also releases the lock
+            assert fcntl is not None
+            # Closing is not enough: a child that was forked meanwhile has the file open, too, and would go on holding
+            # the lock for all.
+            with suppress(OSError):
+                fcntl.flock(self._fd, fcntl.LOCK_UN)
+            os.close(self._fd)
             self._fd = -1
 
 

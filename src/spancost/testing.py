@@ -11,6 +11,7 @@ Example:
 
 from __future__ import annotations
 
+import concurrent.futures.thread  # noqa: F401 - its fork hooks must be older than a TracerProvider's, which use it
 import itertools
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager

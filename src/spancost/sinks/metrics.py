@@ -16,6 +16,7 @@ from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 from opentelemetry.trace import set_span_in_context
 
 from spancost import names
+from spancost.sinks.sdk_after_fork import renew
 from spancost.sinks.totals import Family, MetricTotals, label_dict
 from spancost.window import Batch
 
@@ -145,8 +146,9 @@ class OtelMetrics:
         """Nothing to release: the instruments belong to the provider."""
 
     def after_fork_in_child(self) -> None:
-        """The child starts at zero."""
+        """The child starts at zero, and does not wait for threads of its parent."""
         self._carried.clear()
+        renew(self.provider, _SCOPE)
 
 
 _by_provider: weakref.WeakKeyDictionary[MeterProvider, weakref.ref[OtelMetrics]] = weakref.WeakKeyDictionary()

@@ -1,0 +1,77 @@
+"""Makes the OpenTelemetry SDK's metrics usable in a forked child.
+
+A fork copies the SDK's locks as they are: one that another thread held in the middle of an export is held for ever in
+the child, where that thread does not exist, and whoever exports there hangs. It copies the sums, too, which the child
+would export again under its own name, and open connections, on which two processes would then talk at once. The SDK
+renews its threads by itself, but none of these (as of 1.45).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from typing import Any, Final
+
+_MAX_DEPTH: Final = 4
+"""From an exporter to the session of its connections."""
+
+
+def renew(provider: Any, scope: str) -> None:
+    """Free the locks of a MeterProvider and forget connections, and what one scope has recorded.
+
+    To be called in the child, right after the fork. What an SDK does not have, or keeps elsewhere, stays as it is.
+
+    Args:
+        provider: An SDK MeterProvider.
+
+        scope: Name of the instrumentation scope whose sums start at zero.
+    """
+    consumer = getattr(provider, "_measurement_consumer", None)
+    storages: dict[Any, Any] = getattr(consumer, "_reader_storages", {})
+    _free(consumer)
+    for reader, storage in list(storages.items()):
+        exporter = getattr(reader, "_exporter", None)
+        for holder in (reader, exporter, storage):
+            _free(holder)
+        _forget_connections(exporter)
+        matches: dict[Any, Any] = getattr(storage, "_instrument_view_instrument_matches", {})
+        for instrument in list(matches):
+            if getattr(getattr(instrument, "instrumentation_scope", None), "name", None) == scope:
+                del matches[instrument]
+            else:
+                _free_all(matches[instrument])
+
+
+def _free_all(matches: Iterable[Any]) -> None:
+    for match in matches:
+        _free(match)
+        for aggregation in list(getattr(match, "_attributes_aggregation", {}).values()):
+            _free(aggregation)
+            _free(getattr(aggregation, "_reservoir", None))
+
+
+def _free(holder: Any) -> None:
+    """Free the locks among an object's attributes, which nobody can hold now."""
+    for value in list(getattr(holder, "__dict__", {}).values()):
+        # Locks, whoever has made them, have `acquire` and can be told of a fork; conditions and events are of the SDK's
+        # threads, which are new.
+        if hasattr(value, "acquire") and hasattr(value, "release"):
+            reinit = getattr(value, "_at_fork_reinit", None)
+            if reinit is not None:
+                reinit()
+
+
+def _forget_connections(exporter: Any) -> None:
+    """Have an exporter over HTTP open connections of its own; those of the parent stay open there."""
+    for session in _sessions(exporter, _MAX_DEPTH):
+        for adapter in list(session.adapters.values()):
+            with suppress(Exception):  # an adapter of another making
+                adapter.init_poolmanager(adapter._pool_connections, adapter._pool_maxsize, block=adapter._pool_block)
+
+
+def _sessions(holder: Any, depth: int) -> Iterator[Any]:
+    for value in list(getattr(holder, "__dict__", {}).values()):
+        if isinstance(getattr(value, "adapters", None), dict) and hasattr(value, "mount"):
+            yield value
+        elif depth > 1 and type(value).__module__.startswith("opentelemetry."):
+            yield from _sessions(value, depth - 1)
