@@ -21,6 +21,7 @@ from spancost._last_flush import watch_children
 from spancost.capture.aws.dynamodb import inject_capacity
 from spancost.capture.http_clients import set_rules
 from spancost.capture.instrumentors import hook_instrumentors
+from spancost.capture.threads import follow_threads
 from spancost.config import Config, load_config
 from spancost.engine import CostEngine
 from spancost.errors import SpancostError
@@ -123,6 +124,7 @@ def default_engine(config: Config | None = None) -> CostEngine:
                 hook_instrumentors()
                 if engine.config.compute_model == names.CPU_MODEL:  # before the application's event loop runs
                     engine.watch_cpu()
+                follow_threads()
         return engine
 
 

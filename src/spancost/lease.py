@@ -231,14 +231,11 @@ class _LockedFile:
     def _lock(self) -> None:
         assert fcntl is not None
         deadline = time.monotonic() + _LOCK_TIMEOUT_S
-        while True:
-            try:
-                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise
-                time.sleep(_LOCK_RETRY_S)
+        while time.monotonic() < deadline:
+            with suppress(BlockingIOError):
+                return fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            time.sleep(_LOCK_RETRY_S)
+        raise TimeoutError(None, f"held by another process for {_LOCK_TIMEOUT_S:g} s")
 
     def changed_at(self) -> int:
         """Return the time of the last change, as `has_changed` compares it."""

@@ -68,7 +68,7 @@ _IN_THREAD_EVERY: Final = 16
 _NEVER_ENDED_EVERY: Final = 64
 _ABANDONED_EVERY: Final = 32
 _SCRAPE_EVERY_S: Final = 5.0
-_FLUSH_EVERY_S: Final = 7.0
+_FLUSH_EVERY_S: Final = 20.0
 _MAX_OPEN_ROOTS: Final = 2000
 
 
@@ -111,12 +111,11 @@ class _Application:
     def serve(self) -> None:
         """Serve one request."""
         number = self.requests = self.requests + 1
-        pick = self._random.randrange
-        attributes = server(f"/r{pick(_ROUTES)}/{{id}}", response_bytes=_BODY_BYTES)
+        attributes = server(f"/r{self._one_of(_ROUTES)}/{{id}}", response_bytes=_BODY_BYTES)
         request = self._tracer.start_span("GET", trace.Context(), SpanKind.SERVER, attributes)
         with (
             trace.use_span(request),
-            attribute(tenant=f"tenant-{pick(_TENANTS)}", feature=f"feature-{pick(_FEATURES)}"),
+            attribute(tenant=f"tenant-{self._one_of(_TENANTS)}", feature=f"feature-{self._one_of(_FEATURES)}"),
         ):
             self._call("put", put_item())
             self._call("chat", chat(1200, 300, cached=1000, response_id=f"chatcmpl-{number}"))
@@ -134,6 +133,10 @@ class _Application:
         if number % _NEVER_ENDED_EVERY:
             request.end()
             self.used["answer"] += 1
+
+    def _one_of(self, many: int) -> int:
+        """Return a number below `many`: few of them often, all of them sometimes."""
+        return int(self._random.random() ** 3 * many)
 
     def _call(self, name: str, attributes: dict[str, Any]) -> None:
         self._tracer.start_span(name, kind=SpanKind.CLIENT, attributes=attributes).end()
@@ -216,7 +219,6 @@ class _Soak:
                 detect=False,
                 egress_clients="internet",
                 ledger=str(self._ledger),
-                flush_interval_s=1.0,
                 first_value_hold_s=0.0,
                 max_open_roots=_MAX_OPEN_ROOTS,
                 prices_cache="off",
@@ -241,7 +243,7 @@ class _Soak:
                 prometheus_client.generate_latest()
             if at_s >= next_flush:
                 next_flush = at_s + _FLUSH_EVERY_S
-                spancost.flush(5)
+                spancost.flush(30)
             if at_s >= next_sample:
                 next_sample = at_s + step_s
                 samples.append(self._sample(at_s))
