@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from types import FrameType
 from typing import Any
 
@@ -21,7 +21,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
 from opentelemetry.trace import SpanKind, Tracer
 
-from spancost import add_usage, names, usage
+from spancost import add_usage, attribute, current_cost, names, usage
 from spancost._guard import ErrorLog
 from spancost._install import build_engine
 from spancost.config import Config
@@ -140,6 +140,48 @@ def _signals(tracer: Tracer, engine: CostEngine) -> tuple[int, int]:
     return 2 * REQUESTS, flushes
 
 
+def _handlers(tracer: Tracer, engine: CostEngine, *, stops: bool) -> tuple[int, int]:
+    """Serve requests while a signal handler works itself: it attributes, makes and ends spans, and ends those of others.
+
+    With `stops` it also shuts the engine down once, in the middle of everything.
+    """
+    handled, is_stopped = 0, False
+    opened: list[Span] = []
+    """For the handler to end: ending one that is just being ended would hang in the SDK itself."""
+
+    def work(*_: object) -> None:
+        nonlocal handled, is_stopped
+        handled += 1
+        with attribute(tenant="signal"):
+            add_usage("signal", 1, "signal", USED_USD)
+            _request(tracer)
+        current_cost()
+        if opened:
+            opened.pop().end()
+        if stops and not is_stopped and handled > 20:
+            is_stopped = engine.shutdown(2.0)
+        signal.setitimer(signal.ITIMER_REAL, 0.001)
+
+    signal.signal(signal.SIGALRM, work)
+    signal.setitimer(signal.ITIMER_REAL, 0.001)
+    number = 0
+    while number < REQUESTS or handled < 50 or (stops and not is_stopped):
+        number += 1
+        request = start(tracer, "GET", kind=SpanKind.SERVER, attributes=server())
+        if number % 10 == 0:
+            opened.append(start(tracer, "put", request, SpanKind.CLIENT, put_item()))
+        else:
+            start(tracer, "put", request, SpanKind.CLIENT, put_item()).end()
+        with trace.use_span(request):
+            current_cost()
+        request.end()
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    for call in opened:
+        call.end()
+    return number + handled, handled
+
+
 def main(mode: str, model: str) -> None:
     faulthandler.dump_traceback_later(_HANGS_AFTER_S, exit=True)
     config = Config(
@@ -166,7 +208,13 @@ def main(mode: str, model: str) -> None:
     provider.add_span_processor(CostSpanProcessor(engine))
     tracer = provider.get_tracer("app")
     usage.connect(engine)
-    calls, used = _abandoned(tracer) if mode == "abandoned" else _signals(tracer, engine)
+    modes: dict[str, Callable[[], tuple[int, int]]] = {
+        "abandoned": lambda: _abandoned(tracer),
+        "signals": lambda: _signals(tracer, engine),
+        "handlers": lambda: _handlers(tracer, engine, stops=False),
+        "shutdown": lambda: _handlers(tracer, engine, stops=True),
+    }
+    calls, used = modes[mode]()
     flushed = engine.flush(10.0)
     json.dump(
         {

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import json
 import multiprocessing.pool
-import subprocess
-import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor

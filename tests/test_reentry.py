@@ -54,3 +54,12 @@ def test_signal_handler_that_flushes_during_load_neither_hangs_nor_loses_anythin
     result = _run("signals", model)
     _nothing_is_lost(result)
     assert result["spans"] == 2 * result["calls"]
+
+
+@pytest.mark.parametrize("mode", ["handlers", "shutdown"])
+def test_signal_handler_that_works_itself_and_ends_spans_of_others_hangs_nobody_and_loses_nothing(mode: str) -> None:
+    result = _run(mode)
+    _nothing_is_lost(result)
+    assert result["errors"] == {}
+    assert result["spans"] == 2 * result["calls"]
+    assert result["reentered"] > 0

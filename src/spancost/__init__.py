@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from spancost._install import flush, install, shutdown
     from spancost.attribution import attribute
+    from spancost.before_freeze import flush_before_return
     from spancost.config import Config, load_config
     from spancost.errors import ConfigError, SpancostError
     from spancost.exporter import CostSpanExporter
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "install",
     "flush",
+    "flush_before_return",
     "shutdown",
     "attribute",
     "add_usage",
@@ -41,6 +43,7 @@ __all__ = [
 _HOMES = {
     "install": "spancost._install",
     "flush": "spancost._install",
+    "flush_before_return": "spancost.before_freeze",
     "shutdown": "spancost._install",
     "attribute": "spancost.attribution",
     "add_usage": "spancost.usage",

@@ -170,6 +170,12 @@ def _retire(engine: CostEngine) -> None:
         engine.unregister_prometheus = None
 
 
+def priced_providers() -> list[Any]:
+    """Return the TracerProviders whose spans are priced; the global one where none was installed on."""
+    provider: Any = trace.get_tracer_provider()
+    return list(_installed) or [provider] * hasattr(provider, "force_flush")
+
+
 def resource_of_process() -> Mapping[str, Any]:
     """Return the attributes of the resource of a provider that is priced, where no span has told them yet."""
     provider: Any = next(iter(_installed), None) or trace.get_tracer_provider()

@@ -37,8 +37,8 @@ _entered: Final[ContextVar[tuple[tuple[attribute, Any], ...]]] = ContextVar("spa
 class attribute:
     """Say whose cost the work inside is: a context manager and a decorator, sync and async.
 
-    Every span that starts inside carries these labels, in child tasks and (with
-    opentelemetry-instrumentation-threading) in threads, too. Keys that are still empty on the local root are set
+    Every span that starts inside carries these labels, in child tasks, threads and tasks of thread pools, too, but not
+    in background (daemon) threads, which serve others as well. Keys that are still empty on the local root are set
     there, so that the request's own compute and egress follow. Inner calls override outer ones label by label.
 
     Args:

@@ -188,7 +188,8 @@ class CostEngine:
         self.lock = threading.RLock()
         self._ready_lock = threading.RLock()
         self._is_ready = False
-        self._is_preparing = False
+        self.is_preparing = False
+        """The meters are being made: what ends meanwhile is measured afterwards."""
         self.busy = False
         self.deferred: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self.epoch = next(_epochs)
@@ -265,9 +266,9 @@ class CostEngine:
         survive a fork in the middle of that.
         """
         with self._ready_lock:
-            if self._is_ready or self._is_preparing:  # the latter on this very thread: a span of a finalizer
+            if self._is_ready or self.is_preparing:  # the latter on this very thread: a span of a finalizer
                 return
-            self._is_preparing = True
+            self.is_preparing = True
             self.resource = resource
             self._guarded(ATTRIBUTION, lambda: self.attributing.bind(resource))
             prepare = self.prepare
@@ -279,7 +280,9 @@ class CostEngine:
             for call in self.upkeep:
                 self._guarded("upkeep", call)
             self._is_ready = True
-            self._is_preparing = False
+            self.is_preparing = False
+            if self.deferred:
+                self.alone(self.run_deferred)
 
     def begin(self, now: float) -> Tree:
         """Start the compute clock and the background thread with the first span; called under the lock."""
@@ -577,7 +580,7 @@ class CostEngine:
     def alone(self, call: Callable[..., None], *arguments: Any) -> None:
         """Make a call under the lock, safe from re-entry; one that has interrupted a hook is left to that hook."""
         with self.lock:
-            if self.busy:
+            if self.busy or self.is_preparing:
                 self.deferred.append((call, arguments))
                 return
             self.busy = True
@@ -589,7 +592,7 @@ class CostEngine:
 
     def run_deferred(self) -> None:
         """Carry out what re-entrant hooks left behind; the lock's holder calls it before letting go."""
-        while self.deferred:
+        while self.deferred and not self.is_preparing:
             call, arguments = self.deferred.popleft()
             try:
                 call(*arguments)

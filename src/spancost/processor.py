@@ -201,6 +201,10 @@ class CostSpanProcessor(SpanProcessor):
             charges = _ENDED
             is_llm_span = False
             if attributes:
+                if engine.is_preparing or (engine.busy and not hasattr(node, "root")):
+                    # We have interrupted the making of the meters, or a hook that will link this span only now.
+                    engine.alone(self._measure_and_settle, span, node, attributes, end_ns, engine.monotonic())
+                    return
                 charges = measure(engine.meters, engine.errors, span, node, attributes, end_ns)
                 is_llm_span = charges is LLM_SPAN
                 if is_llm_span and engine.meters.llm is not None:
@@ -223,6 +227,14 @@ class CostSpanProcessor(SpanProcessor):
                     engine.busy = False
         except Exception:
             engine.errors.caught("on_ending")
+
+    def _measure_and_settle(
+        self, span: Span, node: SpanNode, attributes: Mapping[str, Any], end_ns: int, now: float
+    ) -> None:
+        """Do all that the end of a span asks for, now that its place in the tree is known; under the lock."""
+        engine = self._engine
+        charges = measure(engine.meters, engine.errors, span, node, attributes, end_ns)
+        self._settle(span, node, attributes, charges, charges is LLM_SPAN, end_ns, now)
 
     def _settle(
         self,
