@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
@@ -269,3 +271,33 @@ def test_what_an_open_request_has_spent_is_booked_when_the_process_ends_and_only
         assert world.recorded.usd(names.AWS) == pytest.approx(PUT_USD)
         assert world.attributes("GET")["spancost.aws.usd"] == pytest.approx(PUT_USD)
         assert world.attributes("GET")[names.TOTAL_USD] == pytest.approx(world.recorded.usd(), rel=1e-9)
+
+
+def test_shutdown_waits_as_long_as_it_may_for_a_sink_that_another_thread_writes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("spancost.engine._PUBLISH_TIMEOUT_S", 0.05)
+    with priced_provider(region=REGION) as world:
+        go_on, writing = threading.Event(), threading.Event()
+
+        class Slow(RecordingSink):
+            name = "slow"
+
+            def write(self, batch: Batch, *, final: bool) -> None:
+                writing.set()
+                assert go_on.wait(10)
+                super().write(batch, final=final)
+
+        slow = Slow()
+        world.engine.add_sink(slow)
+        start(world.tracer, "put", None, SpanKind.CLIENT, put_item()).end()
+        publisher = threading.Thread(target=world.engine.publish)
+        publisher.start()
+        assert writing.wait(10)
+        start(world.tracer, "put", None, SpanKind.CLIENT, put_item()).end()
+        release = threading.Timer(0.3, go_on.set)
+        release.start()
+        assert world.engine.shutdown(10.0)
+        publisher.join(10)
+        release.join()
+        assert slow.usd(names.AWS) == pytest.approx(2 * PUT_USD)

@@ -883,13 +883,14 @@ class CostEngine:
         Args:
             final: Hold nothing back (first values, whole queues).
 
-            timeout_s: Longest wait for another thread that publishes.
+            timeout_s: Longest wait for other threads that publish or write a sink.
 
         Returns:
             False if a sink failed (its batches are kept for the next try) or the time was up.
         """
         if self._publisher == threading.get_ident():
             return False  # a signal handler interrupted our own publishing on this thread
+        deadline = time.monotonic() + timeout_s
         if not self._publish_lock.acquire(timeout=max(0.0, timeout_s)):
             return False
         try:
@@ -898,15 +899,15 @@ class CostEngine:
         finally:
             self._publisher = None
             self._publish_lock.release()
-        ok = all([self._write(sink, final) for sink in self.sinks])
+        ok = all([self._write(sink, final, deadline - time.monotonic()) for sink in self.sinks])
         self.last_flush_at = time.time()
         self.last_flush_ok = ok
         return ok
 
-    def _write(self, sink: Sink, final: bool) -> bool:
+    def _write(self, sink: Sink, final: bool, timeout_s: float = _PUBLISH_TIMEOUT_S) -> bool:
         lock = self._sink_locks[sink.name]
         thread = threading.get_ident()
-        if thread in self._writing or not lock.acquire(timeout=_PUBLISH_TIMEOUT_S):
+        if thread in self._writing or not lock.acquire(timeout=max(0.0, timeout_s)):
             return False  # a signal handler interrupted this very write, or the sink is stuck
         self._writing.add(thread)
         queue = self._unwritten[sink.name]
@@ -990,10 +991,13 @@ class CostEngine:
         """True after `shutdown`."""
         return self._stopped
 
-    def leave(self) -> bool:
+    def leave(self, timeout_s: float = _PUBLISH_TIMEOUT_S) -> bool:
         """Publish for the last time before the process ends: nothing is held back, and the machine's share is given up.
 
         What is charged later still reaches the sinks with `shutdown`.
+
+        Args:
+            timeout_s: Longest wait for other threads that publish or write a sink.
         """
         self._leaving = True
         self._wait_for_machine()
@@ -1001,7 +1005,7 @@ class CostEngine:
             release = getattr(sink, "release_for_good", None)
             if release is not None:
                 self._guarded(f"sink.{sink.name}", release)
-        return self.publish(final=True)
+        return self.publish(final=True, timeout_s=timeout_s)
 
     def shutdown(self, timeout_s: float = 10.0) -> bool:
         """Publish everything and stop the background thread.
@@ -1014,7 +1018,7 @@ class CostEngine:
             return True
         self._stopped = True
         self._wake.set()
-        ok = self.leave() if self.is_used else self.publish(final=True, timeout_s=timeout_s)
+        ok = self.leave(timeout_s) if self.is_used else self.publish(final=True, timeout_s=timeout_s)
         self._guarded("cpu_clock", self.leave_cpu_alone)
         for sink in self.sinks:
             self._guarded(f"sink.{sink.name}", sink.close)

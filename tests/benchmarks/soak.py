@@ -242,7 +242,8 @@ class _Soak:
         begun = time.monotonic()
         step_s = min(_LONGEST_STEP_S, seconds / _SAMPLES)
         next_sample, next_scrape, next_flush = step_s, _SCRAPE_EVERY_S, _FLUSH_EVERY_S
-        print(f"{'SECONDS':>8}{'REQUESTS':>11}{'PER S':>8}{'RSS MiB':>9}{'BLOCKS':>10}{'THREADS':>9}{'SERIES':>8}{'OPEN':>7}")
+        heads = f"{'SECONDS':>8}{'REQUESTS':>11}{'PER S':>8}{'RSS MiB':>9}{'BLOCKS':>10}"
+        print(f"{heads}{'THREADS':>9}{'SERIES':>8}{'OPEN':>7}")
         while self.application.requests < max_requests:
             for _ in range(50):
                 self.application.serve()
@@ -279,9 +280,9 @@ class _Soak:
     def wrong_sums(self) -> list[str]:
         """Stop everything, and return what counters and ledger do not have of what was used."""
         gc.collect()
-        self._provider.shutdown()
-        if not spancost.shutdown(30):
+        if not spancost.shutdown(120):
             return ["the last flush did not go through"]
+        self._provider.shutdown()
         counted: Counter[str] = Counter()
         for reading in self._totals.read(self._totals.cost):
             counted[reading.labels[0]] += reading.value  # type: ignore[assignment]
