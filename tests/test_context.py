@@ -102,8 +102,11 @@ def _in_pool(work: Work) -> None:
 
 
 def _mapped_by_pool(work: Work) -> None:
+    def call(task: Work) -> None:
+        task()
+
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda _: work(), range(1)))
+        list(pool.map(call, [work]))
 
 
 def _in_thread_of_thread(work: Work) -> None:

@@ -218,7 +218,8 @@ class CostEngine:
         """Threads inside `flush`: a signal handler on one of them must not enter the exporters again."""
         self._writing: set[int] = set()
         """Threads inside `_write`."""
-        self._held_for_fork: list[threading.Lock] = []
+        self._held_for_fork: list[Any] = []
+        """Locks that are held while this process forks."""
         self._unwritten: dict[str, deque[Batch]] = {sink.name: deque() for sink in self.sinks}
         self._sink_locks: dict[str, threading.Lock] = {sink.name: threading.Lock() for sink in self.sinks}
         """Held while a sink is written: a slow one (a locked ledger) must not keep the readers of others waiting."""

@@ -11,7 +11,8 @@ Example:
 
 from __future__ import annotations
 
-import concurrent.futures.thread  # noqa: F401 - its fork hooks must be older than a TracerProvider's, which use it
+# Its fork hooks must be older than those of a TracerProvider, which use it in the child.
+import concurrent.futures.thread  # pyright: ignore[reportUnusedImport]  # noqa: F401
 import itertools
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager

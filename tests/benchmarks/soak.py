@@ -26,6 +26,7 @@ from typing import Any, Final, NamedTuple
 
 import prometheus_client
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import (
     MetricExporter,
@@ -115,7 +116,7 @@ class _Application:
         """Serve one request."""
         number = self.requests = self.requests + 1
         attributes = server(f"/r{self._one_of(_ROUTES)}/{{id}}", response_bytes=_BODY_BYTES)
-        request = self._tracer.start_span("GET", trace.Context(), SpanKind.SERVER, attributes)
+        request = self._tracer.start_span("GET", Context(), SpanKind.SERVER, attributes)
         with (
             trace.use_span(request),
             attribute(tenant=f"tenant-{self._one_of(_TENANTS)}", feature=f"feature-{self._one_of(_FEATURES)}"),

@@ -16,6 +16,7 @@ import multiprocessing
 import os
 import threading
 from concurrent.futures import ProcessPoolExecutor
+from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind
@@ -43,8 +44,8 @@ def inherit(_: int) -> None:
 
 
 def _in_processes(method: str) -> None:
-    context = multiprocessing.get_context(method)
-    processes = [context.Process(target=work, args=(number,)) for number in range(PIECES)]
+    context: Any = multiprocessing.get_context(method)
+    processes: list[Any] = [context.Process(target=work, args=(number,)) for number in range(PIECES)]
     for process in processes:
         process.start()
     for process in processes:
@@ -73,7 +74,8 @@ def _in_greenlets(mode: str) -> None:
                 thread.start()
                 thread.join()
 
-    gevent.joinall([gevent.spawn(serve, number) for number in range(PIECES)], raise_error=True)
+    greenlets: list[Any] = [gevent.spawn(serve, number) for number in range(PIECES)]
+    gevent.joinall(greenlets, raise_error=True)
 
 
 def main(mode: str) -> None:

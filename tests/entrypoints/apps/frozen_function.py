@@ -9,6 +9,7 @@ import asyncio
 import os
 import signal
 import sys
+from importlib import import_module
 from typing import Any
 
 from opentelemetry import trace
@@ -52,7 +53,7 @@ async def handle_async(event: dict[str, Any], context: object) -> dict[str, int]
 
 def main(name: str, times: int) -> None:
     """Call a handler so often, and stop in the very moment after its last answer."""
-    this = sys.modules["tests.entrypoints.apps.frozen_function"]
+    this = import_module("tests.entrypoints.apps.frozen_function")  # the one that was instrumented
     for _ in range(times):
         answer = getattr(this, name)({}, Context())
         if asyncio.iscoroutine(answer):
@@ -62,6 +63,4 @@ def main(name: str, times: int) -> None:
 
 
 if __name__ == "__main__":
-    import tests.entrypoints.apps.frozen_function  # the one that was instrumented  # noqa: F401
-
     main(sys.argv[1], int(sys.argv[2]))
