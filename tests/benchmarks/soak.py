@@ -71,7 +71,7 @@ _NEVER_ENDED_EVERY: Final = 64
 _ABANDONED_EVERY: Final = 32
 _SCRAPE_EVERY_S: Final = 5.0
 _FLUSH_EVERY_S: Final = 20.0
-_MAX_OPEN_ROOTS: Final = 2000
+_MAX_OPEN_ROOTS: Final = 300
 
 
 class Sample(NamedTuple):
@@ -264,7 +264,10 @@ class _Soak:
         return samples
 
     def _sample(self, at_s: float) -> Sample:
-        # Garbage that waits for its collector is no leak, nor is what was freed and is kept for later.
+        # What waits for the next flush, or as garbage for its collector, is no leak, nor is what was freed and is kept
+        # for later.
+        self._provider.force_flush()
+        spancost.flush(30)
         gc.collect()
         _give_back()
         tree = self.engine.tree
