@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test test-long tracers lint types docs docs-pages bench sdk-lanes prices clean
+.PHONY: help demo test test-long tracers lint types docs docs-pages bench soak sdk-lanes prices clean
 .PRECIOUS: $(LANES)/%/.installed
 
 help:
@@ -13,6 +13,7 @@ help:
 	@echo "make test       lint, types and all tests (under 10 minutes)"
 	@echo "make test-long  proofs that run for minutes: conservation, killed workers, fuzzing, memory (about 12 minutes)"
 	@echo "make bench      span path against the plain SDK as ratios, and how near the models of compute come to the truth"
+	@echo "make soak       a quarter of an hour at full speed: memory, threads, series and sums"
 	@echo "make sdk-lanes  the span path's tests on the oldest and the newest OpenTelemetry SDK"
 	@echo "make tracers    one call under the tracers of three makers is one charge"
 	@echo "make docs       build the docs site into .build/site"
@@ -91,6 +92,9 @@ tracers: $(LANES)/tracers/.installed
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks
 	$(BIN)/python -m tests.benchmarks.cpu_model
+
+soak: $(STAMP)
+	$(BIN)/python -m tests.benchmarks.soak --minutes 15
 
 prices: $(STAMP)
 	$(BIN)/python -m spancost.prices.build

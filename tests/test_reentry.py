@@ -56,9 +56,12 @@ def test_signal_handler_that_flushes_during_load_neither_hangs_nor_loses_anythin
     assert result["spans"] == 2 * result["calls"]
 
 
+@_MODELS
 @pytest.mark.parametrize("mode", ["handlers", "shutdown"])
-def test_signal_handler_that_works_itself_and_ends_spans_of_others_hangs_nobody_and_loses_nothing(mode: str) -> None:
-    result = _run(mode)
+def test_signal_handler_that_works_itself_and_ends_spans_of_others_hangs_nobody_and_loses_nothing(
+    mode: str, model: str
+) -> None:
+    result = _run(mode, model)
     _nothing_is_lost(result, "batched_roots_usd")
     assert result["errors"] == {}
     assert result["spans"] == 2 * result["calls"]

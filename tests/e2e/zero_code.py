@@ -64,8 +64,7 @@ def environment(
         "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
         "OTEL_EXPORTER_OTLP_ENDPOINT": otlp or "http://127.0.0.1:9",
         "OTEL_BSP_SCHEDULE_DELAY": "200",
-        # The SDK's metric reader keeps its lock over a fork: a gunicorn master that exports while it forks leaves a
-        # worker that never exports. So none exports this early; last values come from the end of each process.
+        # Last values come from the end of each process.
         "OTEL_METRIC_EXPORT_INTERVAL": "20000",
         "OTEL_PYTHON_EXCLUDED_URLS": "/health$,/metrics$",
         "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": ",".join(sorted(installed - instrumentations)),
