@@ -8,11 +8,13 @@ the last two thirds, threads are left over, series exceed their caps, or the sin
 from __future__ import annotations
 
 import argparse
+import atexit
 import contextvars
 import ctypes
 import gc
 import os
 import random
+import shutil
 import statistics
 import sys
 import tempfile
@@ -333,13 +335,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="in the last two thirds (default: 2)",
     )
     options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory(prefix="spancost-soak-") as directory:
-        soak = _Soak(Path(directory))
-        samples = soak.run(options.minutes * 60, options.requests)
-        if len(samples) < 6:
-            print("too short for a verdict on memory", file=sys.stderr)
-            return 1
-        found = [*faults(samples, options.max_growth), *soak.wrong_sums()]
+    directory = tempfile.mkdtemp(prefix="spancost-soak-")
+    # Registered before spancost's own last flush, so it runs after that.
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    soak = _Soak(Path(directory))
+    samples = soak.run(options.minutes * 60, options.requests)
+    if len(samples) < 6:
+        print("too short for a verdict on memory", file=sys.stderr)
+        return 1
+    found = [*faults(samples, options.max_growth), *soak.wrong_sums()]
     print(
         f"\n{samples[-1].requests} requests in {samples[-1].at_s:.0f} s; memory {samples[-1].rss_mib:.1f} MiB, "
         f"{growth_mib(samples):+.2f} MiB in the last two thirds; {samples[-1].threads} threads; "
