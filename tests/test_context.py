@@ -44,6 +44,9 @@ def is_instrumented(request: pytest.FixtureRequest) -> bool:
 def world(is_instrumented: bool) -> Iterator[World]:
     with ExitStack() as stack:
         world = stack.enter_context(priced_provider(region=REGION, compute="36usd/h"))
+        # Where another test has taken this instrumentation off, it has left the inherited method on the class.
+        if "start" in vars(threading.Timer):
+            del threading.Timer.start
         stack.callback(follow_threads())
         if is_instrumented:
             stack.enter_context(instrumented(world, ThreadingInstrumentor()))
