@@ -35,6 +35,7 @@ def _marked(name: str) -> ParameterSet:
     return pytest.param(name, marks=[pytest.mark.e2e] if serves else [])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [_marked(name) for name in _RUN])
 def test_blocks_of_the_page_do_what_it_shows(name: str, tmp_path: Path) -> None:
     with Reader(tmp_path, ROOT / "src") as reader:

@@ -6,6 +6,8 @@ import pytest
 
 from tests.tracers.calls import charged
 
+pytestmark = pytest.mark.e2e
+
 
 @pytest.mark.parametrize(
     ("tracers", "ways"),
