@@ -369,6 +369,40 @@ def test_calls_are_forgotten_with_their_spans_in_a_thread_that_lives_long() -> N
         assert len(seen) == 4000
 
 
+def test_calls_are_forgotten_without_a_garbage_collection() -> None:
+    with priced_provider() as world:
+        seen: list[weakref.ref[Any]] = []
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(1000):
+                outer = _llm(world, "framework", None, chat(1, 1))
+                inner = _llm(world, "client", outer, chat(1, 1))
+                seen += [weakref.ref(span._spancost_node) for span in (outer, inner)]  # type: ignore[attr-defined]
+                inner.end()
+                outer.end()
+                world.exporter.clear()
+            del outer, inner
+            world.publish()
+            assert sum(node() is not None for node in seen) < 300  # those that a later view is compared with
+        finally:
+            gc.enable()
+
+
+def test_outer_span_of_another_engine_keeps_the_views_that_wait_for_it() -> None:
+    asked = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.request.model": "gpt-5-mini"}
+    with priced_provider() as world, priced_provider() as other:
+        outer = _llm(world, "framework", None, asked)
+        _llm(world, "client", None, chat(100, 10)).end()
+        others = _llm(other, "framework", None, chat(100, 10), start_ns=(outer.start_time or 0) - 1)
+        holder = _llm(other, "another framework", None, asked)
+        _llm(other, "client", None, chat(300, 10)).end()
+        for span in (others, holder, outer):
+            span.end()
+        assert _llm_usd(world) == pytest.approx(chat_usd(100, 10), rel=1e-12)
+        assert _llm_usd(other) == pytest.approx(chat_usd(100, 10) + chat_usd(300, 10), rel=1e-12)
+
+
 def test_concurrent_runs_of_a_framework_are_one_charge_each_in_whatever_order_they_end() -> None:
     with priced_provider() as world:
         parent = start(world.tracer, "GET", kind=SpanKind.SERVER)

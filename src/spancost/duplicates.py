@@ -52,7 +52,8 @@ class LlmCalls:
     def __init__(self) -> None:
         self.holders: dict[SpanNode, float] = {}
         """Open LLM spans that hold usage of inner ones, with the time of the last, monotonic seconds."""
-        self._charged: deque[ChargedCall] = deque(maxlen=_MAX_CHARGED)
+        self._charged: deque[tuple[SpanNode, ChargedCall]] = deque(maxlen=_MAX_CHARGED)
+        """With the spans that own them, which contexts know by weak references only."""
 
     def hold(self, outer: SpanNode, held: HeldUsage, node: SpanNode, now: float) -> None:
         """Leave the usage of an inner span, and what it holds itself, with an outer one."""
@@ -71,8 +72,11 @@ class LlmCalls:
         Of concurrent calls under one span it is not known which inner view belongs to which outer one before one of
         them ends. What is taken here leaves the other holder free for its own.
         """
+        epoch = _epoch_of(node)
         # A holder of the same scope may have it, too: two runs of one framework.
         for other in context_calls.company_of(node, ""):
+            if _epoch_of(other) != epoch:
+                continue
             for item in tuple(other.held or ()):
                 if (
                     item.scope != call.scope
@@ -98,13 +102,23 @@ class LlmCalls:
 
             company: Calls of other scopes in its context.
         """
-        order = next(context_calls.order)
-        call = ChargedCall(held.scope, held.usage, held.start_ns, held.end_ns, node, order, set(held.also))
-        self._charged.append(call)
+        parent, epoch, order = node.parent, _epoch_of(node), next(context_calls.order)
+        call = ChargedCall(
+            held.scope,
+            held.usage,
+            held.start_ns,
+            held.end_ns,
+            parent if isinstance(parent, SpanNode) else None,
+            node.is_entry,
+            epoch,
+            order,
+            set(held.also),
+        )
+        self._charged.append((node, call))
         node.charged = call
         for others in (_ancestors(node), company):
             for other in others:
-                if other.is_open:
+                if other.is_open and _epoch_of(other) == epoch:
                     inside = other.charged_inside
                     if inside is None:
                         inside = other.charged_inside = []
@@ -151,7 +165,7 @@ class LlmCalls:
             (other.charged for other in company),
         ]
         if starts_elsewhere:
-            groups.append(call for call in self._charged if _hang_together(node, call.node))
+            groups.append(call for _, call in self._charged if _hang_together(node, call))
         for group in groups:
             for call in group:
                 if (
@@ -160,7 +174,7 @@ class LlmCalls:
                     and call.start_ns <= held.end_ns
                     and call.scope != held.scope
                     and id(call) not in seen
-                    and _epoch_of(call.node) == epoch
+                    and call.epoch == epoch
                 ):
                     seen.add(id(call))
                     yield call
@@ -172,9 +186,9 @@ def _epoch_of(node: SpanNode) -> int | None:
     return root.epoch if isinstance(root, LocalRoot) else None
 
 
-def _hang_together(one: SpanNode, other: SpanNode) -> bool:
-    """True for two spans with the same parent, and for two without any."""
-    return one.parent is other.parent and (one.parent is not None or (one.is_entry and other.is_entry))
+def _hang_together(one: SpanNode, call: ChargedCall) -> bool:
+    """True for a span and a charged one with the same parent, and for two without any."""
+    return one.parent is call.parent and (one.parent is not None or (one.is_entry and call.is_entry))
 
 
 def holder_of(

@@ -40,8 +40,12 @@ class ChargedCall(NamedTuple):
     usage: LlmUsage
     start_ns: int
     end_ns: int
-    node: SpanNode
-    """The span that owns the charge."""
+    parent: SpanNode | None
+    """Parent of the span that owns the charge. Not that span itself, which leads here: a reference cycle."""
+    is_entry: bool
+    """That span is a local root's own."""
+    epoch: int | None
+    """Epoch of its engine."""
     order: int
     """Its place in the order in which calls begin and are charged."""
     seen_by: set[str]

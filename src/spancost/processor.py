@@ -316,10 +316,10 @@ class CostSpanProcessor(SpanProcessor):
         engine = self._engine
         if is_llm_span:
             charges = measure_llm(engine.meters, engine.errors, span, node, attributes, end_ns, engine.llm_calls, now)
+        if node.held is not None:
+            charges = [*charges, *measure_held(engine.meters, engine.errors, node, engine.llm_calls, now)]
         node.charged_inside = None  # its calls lead back to this node: no reference cycle outlives the span
-        if node.held is None:
-            return charges
-        return [*charges, *measure_held(engine.meters, engine.errors, node, engine.llm_calls, now)]
+        return charges
 
     def _settle_root(
         self,
