@@ -145,6 +145,35 @@ def test_usage_held_by_an_outer_span_that_never_ends_is_charged_when_its_root_is
         assert _llm_usd(world) == pytest.approx(chat_usd(1200, 250, cached=1024), rel=1e-12)
 
 
+def test_span_that_stays_open_does_not_keep_all_that_is_spent_inside_of_it() -> None:
+    with priced_provider() as world:
+        session = _llm(world, _OUTER, None, _asked("openai", "gpt-5-mini"))
+        for tokens in range(1000):
+            _llm(world, _INNER, session, chat(1000 + tokens, 10)).end()
+        spent = sum(chat_usd(1000 + tokens, 10) for tokens in range(1000))
+        world.clock.advance(60.0)
+        assert _llm_usd(world) > 0.7 * spent
+        session.set_attributes(chat(1999, 10))
+        session.end()
+        assert _llm_usd(world) == pytest.approx(spent, rel=1e-9)
+
+
+def test_calls_left_over_by_retries_do_not_wait_without_end_at_an_abandoned_span_beside_them() -> None:
+    with priced_provider(max_root_quiet_s=3600.0) as world:
+        loop = start(world.tracer, "worker loop")
+        _abandoned = _llm(world, "abandoned", loop, _asked("openai", "gpt-5-mini"))
+        for place in range(600):
+            outer = _llm(world, _OUTER, loop, _asked("openai", "gpt-5-mini"))
+            for tokens in (100, 900):
+                _llm(world, _INNER, outer, chat(tokens + place, 10)).end()
+            outer.set_attributes(chat(900 + place, 10))
+            outer.end()
+            world.clock.advance(60.0)
+            world.publish()
+        spent = sum(chat_usd(100 + place, 10) + chat_usd(900 + place, 10) for place in range(600))
+        assert _llm_usd(world) == pytest.approx(spent, rel=1e-9)
+
+
 _USED = {"gen_ai.usage.input_tokens": 1000, "gen_ai.usage.output_tokens": 100}
 
 

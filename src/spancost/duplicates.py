@@ -37,6 +37,8 @@ _MAX_DEPTH: Final = 64
 _MAX_CHARGED: Final = 256
 """Charged calls that later views are compared with; those charged last."""
 _MAX_CHARGED_INSIDE: Final = 16
+_MAX_HELD: Final = 256
+"""Views that wait at one span: one that is open for days (a session, or abandoned) must not keep all that is spent."""
 _SILENT_SCOPES: Final[Mapping[str, re.Pattern[str]]] = {
     "opentelemetry.util.genai.handler": re.compile(rf"({'|'.join(map(re.escape, sorted(PRICED_OPERATIONS)))})( |$)"),
     "openinference.instrumentation.langchain": re.compile(
@@ -216,6 +218,7 @@ def holder_of(
             span is None
             or other is ending
             or not other.is_open
+            or _is_full(other)
             or (span.start_time or 0) > held.start_ns
             or _epoch_of(other) != epoch
             # One to one; a call that comes from another holder is matched when the last of them ends.
@@ -235,12 +238,17 @@ def _outermost_around(node: SpanNode, scope: str, usage: LlmUsage, ending: SpanN
             span is not None
             and ancestor is not ending
             and ancestor.is_open
+            and not _is_full(ancestor)
             and scope_of(span) != scope
             and _is_llm(span)
             and is_same_call(mapping_of(span), usage)
         ):
             found = ancestor
     return found
+
+
+def _is_full(node: SpanNode) -> bool:
+    return node.held is not None and len(node.held) >= _MAX_HELD
 
 
 def is_inside_llm_call(node: SpanNode, scope: str) -> bool:
