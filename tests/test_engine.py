@@ -239,6 +239,33 @@ def test_span_of_another_tenant_in_a_request_that_was_booked_in_parts_takes_noth
         assert by_tenant["acme"] == pytest.approx(5 * _RATE, rel=1e-12)
 
 
+def test_span_of_another_tenant_bears_its_own_time_though_others_of_its_request_were_booked_before() -> None:
+    with priced_provider(compute="36usd/h", partial_cost_interval_s=10.0, idle_after_s=1000.0) as world:
+        loop = start(world.tracer, "worker loop")
+        world.clock.advance(60.0)
+        assert _compute_usd(world) == pytest.approx(60 * _RATE, rel=1e-12)
+        for tenant, seconds in (("acme", 5.0), ("globex", 7.0), ("initech", 20.0)):
+            with attribute(tenant=tenant):
+                job = start(world.tracer, "job", loop)
+            world.clock.advance(seconds)
+            if seconds > 10.0:
+                world.publish()
+            job.end()
+            assert world.attributes("job")[names.DIRECT_USD] == pytest.approx(seconds * _RATE, rel=1e-12)
+        world.clock.advance(1.0)
+        start(world.tracer, "of the loop", loop).end()
+        loop.end()
+        assert _compute_usd(world) == pytest.approx(93 * _RATE, rel=1e-12)
+        assert world.attributes("worker loop")[names.DIRECT_USD] == pytest.approx(61 * _RATE, rel=1e-12)
+        assert world.attributes("worker loop")[names.TOTAL_USD] == pytest.approx(93 * _RATE, rel=1e-12)
+        by_tenant = {key.attribution.tenant: 0.0 for key in world.recorded.charges}
+        for key, sums in world.recorded.charges.items():
+            by_tenant[key.attribution.tenant] += sums.usd
+        # The last job was open when its request was booked in part: until then nobody could tell whose it is.
+        expected = {"": 81 * _RATE, "acme": 5 * _RATE, "globex": 7 * _RATE, "initech": 0.0}
+        assert by_tenant == {tenant: pytest.approx(usd, rel=1e-9, abs=1e-12) for tenant, usd in expected.items()}
+
+
 def test_request_that_is_given_up_after_parts_of_it_were_booked_is_booked_once() -> None:
     with priced_provider(
         compute="36usd/h", max_root_quiet_s=60.0, partial_cost_interval_s=10.0, idle_after_s=1000.0

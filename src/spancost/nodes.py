@@ -174,23 +174,27 @@ class LocalRoot(Root):
         self.advanced_s += seconds
         self.advanced_usd += seconds * usd_per_s
 
-    def repay(self, seconds: float) -> tuple[float, float]:
+    def repay(self, seconds: float, open_s: float = 0.0) -> tuple[float, float]:
         """Set what an ended span has earned off against what was booked while spans were open.
 
         Args:
             seconds: Instance-seconds of the span.
 
+            open_s: What spans that are still open have earned so far and will repay themselves, instance-seconds.
+
         Returns:
             Instance-seconds still to be booked, and what the others were booked at, USD.
         """
-        if seconds >= self.advanced_s:
-            repaid_usd, seconds = self.advanced_usd, seconds - self.advanced_s
-            self.advanced_s = self.advanced_usd = 0.0
-            return seconds, repaid_usd
-        repaid_usd = self.advanced_usd * (seconds / self.advanced_s)
-        self.advanced_s -= seconds
-        self.advanced_usd -= repaid_usd
-        return 0.0, repaid_usd
+        repaid_s = min(seconds, self.advanced_s - open_s)
+        if repaid_s <= 0.0:
+            return seconds, 0.0
+        if repaid_s == self.advanced_s:
+            repaid_usd, self.advanced_s, self.advanced_usd = self.advanced_usd, 0.0, 0.0
+        else:
+            repaid_usd = self.advanced_usd * (repaid_s / self.advanced_s)
+            self.advanced_s -= repaid_s
+            self.advanced_usd -= repaid_usd
+        return seconds - repaid_s, repaid_usd
 
     def leave(self, charges: Sequence[Charge], own: Attribution | None, position: str, minute: int) -> None:
         """Leave charges of one span with this root until they are booked."""

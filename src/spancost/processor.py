@@ -266,8 +266,16 @@ class CostSpanProcessor(SpanProcessor):
         if compute.billing is not None and root.span is span:
             seconds, charges = compute.billing.settle(tree, root.kind, seconds, charges)
         usd_per_s = compute.usd_per_s
-        earned_s = seconds
-        seconds, repaid_usd = root.repay(seconds) if root.advanced_s else (seconds, 0.0)
+        own = None
+        # A span whose attributes' names are known to say nothing of it is by far the most frequent.
+        if root.span is not span and (
+            node.tags is not None or (attributes and engine.attributing.shapes.get(tuple(attributes), 1))
+        ):
+            own = engine.attributing.of_span(node, attributes, is_charged=bool(charges or used))
+        earned_s, repaid_usd = seconds, 0.0
+        if root.advanced_s:
+            # What was booked for spans that are still open is not to be repaid by one that is somebody else's.
+            seconds, repaid_usd = root.repay(seconds, 0.0 if own is None else tree.open_s(root, now))
         direct = node.direct_usd + repaid_usd + seconds * (usd_per_s or 0.0)
         for charge in charges:
             direct += charge.usd
@@ -275,14 +283,10 @@ class CostSpanProcessor(SpanProcessor):
         node.span = None
         # Collecting the values first would cost a dict and a copy for every span.
         values = cast("dict[str, Any]", attributes) if self._in_place else {}
-        own = None
         if root.span is span:
             total = self._settle_root(root, span, attributes, values, charges, seconds, usd_per_s, end_ns)
         else:
             total = tree.roll_up(node)
-            # A span whose attributes' names are known to say nothing of it is by far the most frequent.
-            if node.tags is not None or (attributes and engine.attributing.shapes.get(tuple(attributes), 1)):
-                own = engine.attributing.of_span(node, attributes, is_charged=bool(charges or used))
             if own is None and not charges and root.span is not None:
                 root.inner_s += seconds
                 root.inner_count += node.is_timed
