@@ -369,6 +369,49 @@ def test_calls_are_forgotten_with_their_spans_in_a_thread_that_lives_long() -> N
         assert len(seen) == 4000
 
 
+@pytest.mark.parametrize("has_usage", [True, False])
+def test_call_begun_while_another_streams_in_the_same_task_is_charged_on_its_own_span(has_usage: bool) -> None:
+    asked = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.request.model": "gpt-5-mini"}
+    with priced_provider() as world:
+        request = start(world.tracer, "GET", kind=SpanKind.SERVER)
+        views: dict[str, list[Span]] = {}
+        for call in ("first", "second"):
+            outer = _llm(world, "framework", request, asked, name=f"{call} outer")
+            views[call] = [_llm(world, "client", outer, asked, name=f"{call} inner"), outer]
+        for call, tokens in (("second", 50), ("first", 100)):
+            for view in views[call]:
+                if has_usage or view.name != "first outer":
+                    view.set_attributes(chat(tokens, 10, response_id=call))
+                view.end()
+        request.end()
+        assert world.attributes("first outer")[names.DIRECT_USD] == pytest.approx(chat_usd(100, 10), rel=1e-12)
+        assert world.attributes("second outer")[names.DIRECT_USD] == pytest.approx(chat_usd(50, 10), rel=1e-12)
+        assert _llm_usd(world) == pytest.approx(chat_usd(100, 10) + chat_usd(50, 10), rel=1e-12)
+
+
+def test_calls_that_three_tracers_see_one_after_another_keep_what_only_inner_views_know() -> None:
+    asked = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.request.model": "gpt-5-mini"}
+    with priced_provider() as world:
+        request = start(world.tracer, "GET", kind=SpanKind.SERVER)
+        calls = [
+            (_llm(world, "framework", None, asked, name="outer"), _llm(world, "openai", None, asked)) for _ in range(2)
+        ]
+        seen = _llm(world, "openai", request, chat(2204, 10, response_id="same"))
+        seen.end()
+        late = _llm(
+            world, "back-dating", request, chat(2204, 10, response_id="same"), start_ns=(seen.start_time or 0) - 1000
+        )
+        late.end()
+        for tokens, (outer, inner) in ((1690, calls[1]), (1300, calls[0])):
+            inner.set_attributes(chat(tokens, 10, cached=100, response_id="same"))
+            inner.end()
+            outer.set_attributes(chat(tokens, 10, response_id="same"))
+            outer.end()
+        request.end()
+        usd = chat_usd(2204, 10) + chat_usd(1690, 10, cached=100) + chat_usd(1300, 10, cached=100)
+        assert _llm_usd(world) == pytest.approx(usd, rel=1e-12)
+
+
 def test_calls_are_forgotten_without_a_garbage_collection() -> None:
     with priced_provider() as world:
         seen: list[weakref.ref[Any]] = []

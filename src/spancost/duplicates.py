@@ -225,9 +225,29 @@ def holder_of(
             or (ending is None and any(item.scope == scope for item in other.held or ()))
         ):
             continue
-        if _is_llm(span) and is_same_call(mapping_of(span), usage):
+        if (
+            _is_llm(span)
+            and is_same_call(mapping_of(span), usage)
+            and not (ending is None and _is_seen_by(other, scope, usage, node))
+        ):
             return other, SAME_CONTEXT if other.root is node.root else OTHER_TRACE
     return None
+
+
+def _is_seen_by(call: SpanNode, scope: str, usage: LlmUsage, node: SpanNode) -> bool:
+    """True if a call began inside an open one of a scope: that is the view which the scope has of it, not `node`."""
+    for itself in call.around or ():
+        outer = itself()
+        if (
+            outer is not None
+            and outer is not node
+            and outer.is_open
+            and outer.span is not None
+            and outer.call_scope == scope
+            and is_same_call(mapping_of(outer.span), usage)
+        ):
+            return True
+    return False
 
 
 def _outermost_around(node: SpanNode, scope: str, usage: LlmUsage, ending: SpanNode | None) -> SpanNode | None:
