@@ -419,17 +419,20 @@ def test_calls_are_forgotten_without_a_garbage_collection() -> None:
         gc.disable()
         try:
             for _ in range(1000):
-                outer = _llm(world, "framework", None, chat(1, 1))
-                inner = _llm(world, "client", outer, chat(1, 1))
-                seen += [weakref.ref(span._spancost_node) for span in (outer, inner)]  # type: ignore[attr-defined]
-                inner.end()
-                outer.end()
+                _call_seen_twice(world, seen)
                 world.exporter.clear()
-            del outer, inner
             world.publish()
             assert sum(node() is not None for node in seen) < 300  # those that a later view is compared with
         finally:
             gc.enable()
+
+
+def _call_seen_twice(world: World, seen: list[weakref.ref[Any]]) -> None:
+    outer = _llm(world, "framework", None, chat(1, 1))
+    inner = _llm(world, "client", outer, chat(1, 1))
+    seen += [weakref.ref(span._spancost_node) for span in (outer, inner)]  # type: ignore[attr-defined]
+    inner.end()
+    outer.end()
 
 
 def test_outer_span_of_another_engine_keeps_the_views_that_wait_for_it() -> None:

@@ -145,6 +145,20 @@ def test_usage_held_by_an_outer_span_that_never_ends_is_charged_when_its_root_is
         assert _llm_usd(world) == pytest.approx(chat_usd(1200, 250, cached=1024), rel=1e-12)
 
 
+@pytest.mark.parametrize(("tokens", "calls"), [(100, 1), (300, 2)])
+def test_stream_that_is_closed_after_the_span_around_it_is_charged_once(tokens: int, calls: int) -> None:
+    with priced_provider() as world:
+        outer = _llm(world, _OUTER, None, _asked("openai", "gpt-5-mini"))
+        step = start(world.tracer, "step", outer)
+        inner = _llm(world, _INNER, step, _asked("openai", "gpt-5-mini"))
+        outer.set_attributes(chat(100, 10, response_id="r1"))
+        outer.end()
+        inner.set_attributes(chat(tokens, 10, response_id="r1"))
+        inner.end()
+        step.end()
+        assert _llm_usd(world) == pytest.approx(chat_usd(100, 10) + (calls - 1) * chat_usd(tokens, 10), rel=1e-12)
+
+
 def test_span_that_stays_open_does_not_keep_all_that_is_spent_inside_of_it() -> None:
     with priced_provider() as world:
         session = _llm(world, _OUTER, None, _asked("openai", "gpt-5-mini"))

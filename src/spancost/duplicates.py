@@ -131,15 +131,16 @@ class LlmCalls:
     def charged_before(self, node: SpanNode, held: HeldUsage, company: Sequence[SpanNode]) -> bool:
         """True if a call has been charged of which this is another view; its scope is then known there.
 
-        The view lies around the call or inside of it, or it was made after the call with an earlier start.
+        The view lies around the call or inside of it, hangs on its span, or was made afterwards with an earlier start.
         """
         scope = held.scope
         is_framework = context_calls.is_framework(scope)
-        if not company and not is_framework and node.charged_inside is None:
+        around = [other.charged for other in _ancestors(node) if other.charged is not None]
+        if not company and not is_framework and not around and node.charged_inside is None:
             return False
         found = [
             call
-            for call in self._related(node, held, company, starts_elsewhere=is_framework)
+            for call in self._related(node, held, company, around, starts_elsewhere=is_framework)
             if scope not in call.seen_by
             and (
                 held.start_ns <= call.start_ns
@@ -147,6 +148,8 @@ class LlmCalls:
                 or (call.start_ns <= held.start_ns and held.end_ns <= call.end_ns)
                 # Callbacks of two frameworks come in any order.
                 or (is_framework and context_calls.is_framework(call.scope))
+                # A stream may be closed after the span around it has ended.
+                or (is_surely_same(call.usage, held.usage) and any(call is outer for outer in around))
             )
             and may_be_same_call(call.usage, held.usage)
         ]
@@ -157,13 +160,20 @@ class LlmCalls:
         return True
 
     def _related(
-        self, node: SpanNode, held: HeldUsage, company: Sequence[SpanNode], *, starts_elsewhere: bool
+        self,
+        node: SpanNode,
+        held: HeldUsage,
+        company: Sequence[SpanNode],
+        around: Sequence[ChargedCall],
+        *,
+        starts_elsewhere: bool,
     ) -> Iterator[ChargedCall]:
-        """Yield calls of other scopes in the time of a span: charged inside of it, in its context, or beside it."""
+        """Yield calls of other scopes in the time of a span: charged inside or around it, in its context, beside it."""
         seen: set[int] = {id(node.charged)}
         epoch = _epoch_of(node)
         groups = [
             node.charged_inside or (),
+            around,
             (other.charged for other in company),
         ]
         if starts_elsewhere:

@@ -268,14 +268,11 @@ class CostSpanProcessor(SpanProcessor):
         usd_per_s = compute.usd_per_s
         own = None
         # A span whose attributes' names are known to say nothing of it is by far the most frequent.
-        if root.span is not span and (
-            node.tags is not None or (attributes and engine.attributing.shapes.get(tuple(attributes), 1))
-        ):
-            own = engine.attributing.of_span(node, attributes, is_charged=bool(charges or used))
+        if node.tags is not None or (attributes and engine.attributing.shapes.get(tuple(attributes), 1)):
+            own = self._own(root, node, attributes, is_charged=bool(charges or used))
         earned_s, repaid_usd = seconds, 0.0
         if root.advanced_s:
-            # What was booked for spans that are still open is not to be repaid by one that is somebody else's.
-            seconds, repaid_usd = root.repay(seconds, 0.0 if own is None else tree.open_s(root, now))
+            seconds, repaid_usd = self._repaid(root, own, seconds, now)
         direct = node.direct_usd + repaid_usd + seconds * (usd_per_s or 0.0)
         for charge in charges:
             direct += charge.usd
@@ -305,6 +302,22 @@ class CostSpanProcessor(SpanProcessor):
             self._leave_trail(root, span, node, (*charges, *used), total, earned_s, end_ns)
         if values is not attributes:
             write_public(span, values)
+
+    def _repaid(self, root: LocalRoot, own: Attribution | None, seconds: float, now: float) -> tuple[float, float]:
+        """Set an ended span off against what was booked while spans were open; see `LocalRoot.repay`."""
+        tree = self._engine.tree
+        if own is None or tree is None:
+            return root.repay(seconds)
+        # What was booked for spans that are still open is not to be repaid by one that is somebody else's.
+        return root.repay(seconds, tree.open_s(root, now))
+
+    def _own(
+        self, root: LocalRoot, node: SpanNode, attributes: Mapping[str, Any], *, is_charged: bool
+    ) -> Attribution | None:
+        """Return whose an inner span is, None if its local root's."""
+        if root.span is node.span:
+            return None
+        return self._engine.attributing.of_span(node, attributes, is_charged=is_charged)
 
     def _llm_charges(
         self,
