@@ -270,9 +270,8 @@ class CostSpanProcessor(SpanProcessor):
         # A span whose attributes' names are known to say nothing of it is by far the most frequent.
         if node.tags is not None or (attributes and engine.attributing.shapes.get(tuple(attributes), 1)):
             own = self._own(root, node, attributes, is_charged=bool(charges or used))
-        earned_s, repaid_usd = seconds, 0.0
-        if root.advanced_s:
-            seconds, repaid_usd = self._repaid(root, own, seconds, now)
+        earned_s = seconds
+        seconds, repaid_usd = self._repaid(root, own, seconds, now) if root.advanced_s else (seconds, 0.0)
         direct = node.direct_usd + repaid_usd + seconds * (usd_per_s or 0.0)
         for charge in charges:
             direct += charge.usd
