@@ -106,11 +106,13 @@ def orphaned(held: Sequence[HeldUsage]) -> list[HeldUsage]:
 def surest_match(usages: Sequence[LlmUsage], usage: LlmUsage) -> int | None:
     """Return the place of the charged usage that a later view is most surely of; None if it may be of none.
 
-    A view with counts is never one of a call that was charged without: that one is known to be unpriced.
+    A view with counts is never one of a call that was charged without, not even by an estimate: that one is known to be
+    unpriced.
     """
     for is_match in _SUREST_FIRST:
         for place, charged in enumerate(usages):
-            if is_match(charged, usage) and (usage.counts is None or charged.counts is not None):
+            is_charged = charged.counts is not None or charged.estimate is not None
+            if is_match(charged, usage) and (usage.counts is None or is_charged):
                 return place
     return None
 

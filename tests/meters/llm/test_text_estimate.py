@@ -87,6 +87,24 @@ def test_usage_on_the_span_or_on_another_view_of_the_call_is_never_replaced_by_a
         assert world.attributes("outer")[names.DIRECT_USD] == pytest.approx(chat_usd(100, 10), rel=1e-12)
 
 
+def test_texts_that_a_span_has_in_several_spellings_are_counted_once() -> None:
+    spellings = {name: text for spelling in _SPELLINGS.values() for name, text in spelling.items()}
+    once = TextEstimate("characters").counts_of(_SPELLINGS["conventions"])
+    assert once == TextEstimate("characters").counts_of(spellings) == TokenCounts(_ASKED_TOKENS + _FRAMES, 5)
+
+
+def test_call_that_was_charged_by_an_estimate_is_not_charged_again_when_an_outer_view_has_the_usage() -> None:
+    asked = {name: value for name, value in chat(0, 0).items() if "usage" not in name}
+    with priced_provider(estimate_tokens="characters") as world:
+        outer = start(world.provider.get_tracer("says nothing before its end"), "step")
+        inner = start(world.tracer, "chat", outer, SpanKind.CLIENT, {**asked, **_SPELLINGS["conventions"]})
+        inner.end()
+        outer.set_attributes(chat(20, 6))
+        outer.end()
+        world.publish()
+        assert world.recorded.usd(names.LLM) == pytest.approx(_USD, rel=1e-12)
+
+
 def test_tiktoken_counts_with_its_own_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
     # Its vocabulary comes from the network; this one has the 256 bytes and one pair.
     ranks = {bytes([byte]): byte for byte in range(256)} | {b"es": 256}

@@ -34,7 +34,7 @@ _MAX_DEPTH: Final = 8
 _INPUT: Final = ("gen_ai.input.messages", "gen_ai.system_instructions")
 _OUTPUT: Final = ("gen_ai.output.messages",)
 _NUMBERED: Final = re.compile(
-    r"(?:(?P<input>gen_ai\.prompt|llm\.input_messages)|gen_ai\.completion|llm\.output_messages)"
+    r"(?:(?P<input>gen_ai\.prompt|llm\.input_messages)|(?P<output>gen_ai\.completion|llm\.output_messages))"
     r"\.\d+\.(?:message\.)?(?:content|contents\.\d+\.message_content\.text"
     r"|tool_calls\.\d+\.(?:tool_call\.function\.)?arguments)"
 )
@@ -86,25 +86,29 @@ class TextEstimate:
         count = self._count
         if count is None:
             return None
-        asked, answered = [0, 0], [0, 0]
+        asked: dict[str, list[int]] = {}
+        answered: dict[str, list[int]] = {}
         for name, value in attributes.items():
             if not isinstance(value, str) or len(value) > _MAX_TEXT:
                 continue
             if name in _INPUT or name in _OUTPUT:
-                side = asked if name in _INPUT else answered
+                side, spelling = asked if name in _INPUT else answered, ""
                 messages, texts = _of_json(value)
             else:
                 numbered = _NUMBERED.fullmatch(name)
                 if numbered is None:
                     continue
-                side = asked if numbered["input"] else answered
+                side, spelling = (answered, numbered["output"]) if numbered["output"] else (asked, numbered["input"])
                 messages, texts = 1, [value]
-            side[0] += messages
-            side[1] += sum(map(count, texts))
-        if not asked[0] or not answered[0]:
+            sums = side.setdefault(spelling, [0, 0])
+            sums[0] += sum(map(count, texts))
+            sums[1] += messages
+        # A span may have the same texts in several spellings, for the sake of different tools.
+        asked_tokens, asked_messages = max(asked.values(), default=(0, 0))
+        answered_tokens, answered_messages = max(answered.values(), default=(0, 0))
+        if not asked_messages or not answered_messages:
             return None
-        frames = _TOKENS_PER_MESSAGE * (asked[0] + 1)
-        return TokenCounts(asked[1] + frames, answered[1])
+        return TokenCounts(asked_tokens + _TOKENS_PER_MESSAGE * (asked_messages + 1), answered_tokens)
 
 
 def text_estimate(way: str) -> TextEstimate | None:
