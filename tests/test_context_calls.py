@@ -332,6 +332,33 @@ def test_bedrock_call_without_usage_inside_an_llm_span_is_the_same_call() -> Non
         assert all(key.line.reason != "no_usage" for key in world.recorded.charges)
 
 
+@pytest.mark.parametrize("begins_before", [True, False])
+def test_bedrock_call_without_usage_beside_a_call_that_cannot_be_it_is_known_to_be_unpriced(
+    begins_before: bool,
+) -> None:
+    bedrock = {"rpc.system": "aws-api", "rpc.service": "Bedrock Runtime", "rpc.method": "InvokeModel"}
+    with priced_provider(region="us-east-1") as world:
+        tracer = world.provider.get_tracer("botocore.bedrock")
+        if begins_before:
+            beside = _llm(world, _OPENAI, None, chat(10, 10))
+            call = start(tracer, "invoke", None, SpanKind.CLIENT, bedrock)
+        else:
+            call = start(tracer, "invoke", None, SpanKind.CLIENT, bedrock)
+            beside = _llm(world, _OPENAI, None, {**chat(10, 10), "gen_ai.provider.name": "aws.bedrock"})
+        call.end()
+        beside.end()
+        assert _said(world, "invoke") == (names.UNPRICED, "no_usage")
+
+
+def test_bedrock_call_without_usage_beside_an_open_view_of_it_is_the_same_call() -> None:
+    bedrock = {"rpc.system": "aws-api", "rpc.service": "Bedrock Runtime", "rpc.method": "InvokeModel"}
+    with priced_provider(region="us-east-1") as world:
+        outer = _llm(world, "genai.bedrock", None, {**chat(10, 10), "gen_ai.provider.name": "aws.bedrock"})
+        start(world.provider.get_tracer("botocore.bedrock"), "invoke", None, SpanKind.CLIENT, bedrock).end()
+        outer.end()
+        assert _said(world, "invoke") == (names.DUPLICATE, "outer_span")
+
+
 def test_usage_held_by_a_span_beside_it_that_never_ends_is_charged_in_the_end() -> None:
     with priced_provider(max_root_quiet_s=60.0) as world:
         outer = _llm(world, "framework", None, chat(100, 10))

@@ -28,6 +28,7 @@ from spancost.same_call import (
     is_same_call,
     is_surely_same,
     joined,
+    may_be_of_provider,
     may_be_same_call,
     surest_match,
 )
@@ -281,13 +282,34 @@ def _is_full(node: SpanNode) -> bool:
     return node.held is not None and len(node.held) >= _MAX_HELD
 
 
-def is_inside_llm_call(node: SpanNode, scope: str) -> bool:
-    """True if an open LLM span of another scope is around a span or beside it: the call is metered there."""
+def is_inside_llm_call(node: SpanNode, scope: str, provider: str) -> bool:
+    """True if an open LLM span of another scope is around a span, or beside it and began before it.
+
+    The call is metered there.
+
+    Args:
+        node: Node of the span, which does not say what it has used.
+
+        scope: Name of its instrumentation scope.
+
+        provider: The provider of its call.
+    """
+    if any(_is_open_llm(other, scope) for other in _ancestors(node)):
+        return True
+    start_ns = 0 if node.span is None else node.span.start_time or 0
     return any(
-        other.span is not None and other.is_open and scope_of(other.span) != scope and _is_llm(other.span)
-        for others in (_ancestors(node), context_calls.company_of(node, scope))
-        for other in others
+        _is_open_llm(other, scope)
+        and other.span is not None
+        and (other.span.start_time or 0) <= start_ns
+        and may_be_of_provider(mapping_of(other.span), provider)
+        for other in context_calls.company_of(node, scope)
     )
+
+
+def _is_open_llm(node: SpanNode, scope: str) -> bool:
+    """True for an open LLM span of another scope than this."""
+    span = node.span
+    return span is not None and node.is_open and scope_of(span) != scope and _is_llm(span)
 
 
 def is_transport(node: SpanNode, scope: str, host: str, charges: Sequence[Charge]) -> bool:

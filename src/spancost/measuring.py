@@ -92,7 +92,7 @@ def _measured(
         # Bedrock is billed by tokens, and this span shows none.
         if place == names.AWS and meter is not None and lacks_usage(attributes):
             unknown = without_usage(attributes)
-            if is_inside_llm_call(node, scope_of(span)):
+            if is_inside_llm_call(node, scope_of(span), unknown.line.provider):
                 return (withheld(unknown, OUTER_SPAN),)
             return (unknown,)
     return charges

@@ -40,6 +40,12 @@ def may_be_same_call(outer: LlmUsage, inner: LlmUsage) -> bool:
     return _agree(outer.response_id, outer.provider, models, inner)
 
 
+def may_be_of_provider(attributes: Mapping[str, Any], provider: str) -> bool:
+    """True if the attributes of an LLM span name this provider, one that it hosts or is hosted by, or none."""
+    named = _first(attributes, "provider")
+    return not named or _same_provider(named, provider)
+
+
 def _agree(response_id: str, provider: str, models: Sequence[str], inner: LlmUsage) -> bool:
     if response_id and inner.response_id:
         return response_id == inner.response_id
