@@ -172,6 +172,27 @@ def test_span_that_stays_open_does_not_keep_all_that_is_spent_inside_of_it() -> 
         assert _llm_usd(world) == pytest.approx(spent, rel=1e-9)
 
 
+@pytest.mark.parametrize(("tokens", "calls"), [(100, 1), (5000, 2)])
+def test_span_that_ends_after_what_it_held_was_charged_is_closed_and_charged_for_another_call(
+    tokens: int, calls: int
+) -> None:
+    with priced_provider(compute="36usd/h", max_root_quiet_s=60.0, idle_after_s=30.0) as world:
+        loop = start(world.tracer, "worker loop")
+        session = _llm(world, _OUTER, loop, _asked("openai", "gpt-5-mini"))
+        _llm(world, _INNER, session, chat(100, 10)).end()
+        for _ in range(8):
+            world.clock.advance(10.0)
+            start(world.tracer, "heartbeat", loop).end()
+            world.publish()
+        session.set_attributes(chat(tokens, 10))
+        session.end()
+        loop.end()
+        world.clock.advance(200.0)
+        assert _llm_usd(world) == pytest.approx(chat_usd(100, 10) + (calls - 1) * chat_usd(tokens, 10), rel=1e-12)
+        assert world.recorded.usd(names.COMPUTE) == pytest.approx(80 * 0.01, rel=1e-12)
+        assert world.engine.evictions == 0
+
+
 def test_calls_left_over_by_retries_do_not_wait_without_end_at_an_abandoned_span_beside_them() -> None:
     with priced_provider(max_root_quiet_s=3600.0) as world:
         loop = start(world.tracer, "worker loop")

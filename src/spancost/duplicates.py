@@ -279,7 +279,7 @@ def _outermost_around(node: SpanNode, scope: str, usage: LlmUsage, ending: SpanN
 
 
 def _is_full(node: SpanNode) -> bool:
-    return node.held is not None and len(node.held) >= _MAX_HELD
+    return node.is_settled or (node.held is not None and len(node.held) >= _MAX_HELD)
 
 
 def is_inside_llm_call(node: SpanNode, scope: str, provider: str) -> bool:

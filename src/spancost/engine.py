@@ -730,7 +730,7 @@ class CostEngine:
         """Charge what an LLM span that does not end holds of inner ones."""
         root = holder.root
         attributes = {} if holder.span is None else dict(mapping_of(holder.span))
-        holder.span = None  # its call is charged here; should it end one day, it is not charged again
+        holder.is_settled = True  # should it end one day, its call is found among those charged inside of it
         charges = measure_held(self.meters, self.errors, holder, self.llm_calls, self.monotonic())
         if isinstance(root, LocalRoot) and charges:
             own = self.attributing.of_span(holder, attributes, is_charged=True)

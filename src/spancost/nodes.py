@@ -71,6 +71,8 @@ class SpanNode(Node):
     """Calls begun in its context when it started; None where nobody has asked."""
     calls_below: tuple[ref[SpanNode], ...] | None = None
     """Spans of frameworks that hang on this one and may be calls."""
+    is_settled: bool = False
+    """What it held was charged though it is open: no call waits for it any more."""
     charged_inside: list[ChargedCall] | None = None
     """LLM calls charged while this span was open, below it or in its context, the last few."""
     charged: ChargedCall | None = None
