@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from tests.e2e.zero_code import Program
 
 _WORKER = "X-Worker"
+_KEPT_REQUESTS = 50
 _PAUSE_S = 0.01
 """After a failed request: a server that starts again refuses connections for a moment."""
 
@@ -19,8 +20,9 @@ _PAUSE_S = 0.01
 class CountedLoad:
     """Asks for one path until told to stop, or until so many answers have come.
 
-    A connection is kept for as long as the server keeps it. A request that fails is not counted as answered, but the
-    server may have worked on it: `failed` is how many answers the truth may be higher.
+    A connection is kept for fifty requests at most: by chance all of them may be those of one worker. A request that
+    fails is not counted as answered, but the server may have worked on it: `failed` is how many answers the truth may
+    be higher.
 
     Args:
         program: Whom to ask.
@@ -104,7 +106,11 @@ class CountedLoad:
 
     def _ask(self) -> None:
         connection = HTTPConnection(self._host, self._port, timeout=30)
+        asked = 0
         while self._takes_one():
+            asked += 1
+            if asked % _KEPT_REQUESTS == 0:
+                connection.close()  # and opened again by the next request
             try:
                 connection.request("GET", self._path)
                 answer = connection.getresponse()
