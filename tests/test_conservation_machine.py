@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
@@ -361,11 +361,20 @@ def _sum(spans: Sequence[ReadableSpan], attribute: str) -> float:
     return sum(float((span.attributes or {}).get(attribute, 0.0)) for span in spans)  # type: ignore[arg-type]
 
 
-Conservation.TestCase.settings = settings(
-    max_examples=EXAMPLES,
+_PARTS: Final = 4
+"""So that several workers share the runs."""
+_SETTINGS: Final = settings(
+    max_examples=-(-EXAMPLES // _PARTS),
     stateful_step_count=40,
     deadline=None,
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
 )
-TestConservation = Conservation.TestCase
+
+
+@pytest.mark.parametrize("part", range(_PARTS))
+def test_whatever_happens_every_dollar_is_in_every_sink_once(part: int, request: pytest.FixtureRequest) -> None:
+    given = request.config.getoption("hypothesis_seed", None)
+    number = random.SystemRandom().getrandbits(32) if given is None else int(given)
+    print(f"seed {number}: repeat with --hypothesis-seed={number}")  # shown where it fails
+    run_state_machine_as_test(seed(number + part)(Conservation), settings=_SETTINGS)
