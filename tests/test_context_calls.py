@@ -490,3 +490,22 @@ def test_concurrent_runs_of_a_framework_are_one_charge_each_in_whatever_order_th
             _in_a_thread(outer[place].end)
         parent.end()
         assert _llm_usd(world) == pytest.approx(4 * chat_usd(100, 10), rel=1e-12)
+
+
+def test_call_that_was_charged_inside_a_span_is_not_charged_again_when_that_span_has_waited_at_another() -> None:
+    asked = {name: value for name, value in chat(0, 0).items() if "usage" not in name and "response" not in name}
+    with priced_provider() as world:
+        first = _llm(world, "x", None, asked)
+        inner = _llm(world, "y", None, chat(1300, 10, cached=100))
+        inner.end()
+        second = _llm(world, "z", None, asked)
+        _llm(world, "x", None, chat(1690, 10, cached=100)).end()
+        second.set_attributes(chat(1690, 10))
+        second.end()
+        for tokens in range(5000, 5006):
+            _llm(world, "x", None, chat(tokens, 10)).end()
+        first.set_attributes(chat(1300, 10))
+        first.end()
+        others = sum(chat_usd(tokens, 10) for tokens in range(5000, 5006))
+        both = chat_usd(1300, 10, cached=100) + chat_usd(1690, 10, cached=100)
+        assert _llm_usd(world) == pytest.approx(both + others, rel=1e-12)

@@ -129,10 +129,21 @@ class LlmCalls:
                     inside.append(call)
                     del inside[:-_MAX_CHARGED_INSIDE]
 
-    def charged_before(self, node: SpanNode, held: HeldUsage, company: Sequence[SpanNode]) -> bool:
+    def charged_before(
+        self, node: SpanNode, held: HeldUsage, company: Sequence[SpanNode], *, surely: bool = False
+    ) -> bool:
         """True if a call has been charged of which this is another view; its scope is then known there.
 
         The view lies around the call or inside of it, hangs on its span, or was made afterwards with an earlier start.
+
+        Args:
+            node: Node of the view's span.
+
+            held: The view.
+
+            company: Calls of other scopes in its context.
+
+            surely: Only where response id or counts are the same.
         """
         scope = held.scope
         is_framework = context_calls.is_framework(scope)
@@ -153,6 +164,7 @@ class LlmCalls:
                 or (is_surely_same(call.usage, held.usage) and any(call is outer for outer in around))
             )
             and may_be_same_call(call.usage, held.usage)
+            and (not surely or is_surely_same(call.usage, held.usage))
         ]
         place = surest_match([call.usage for call in found], held.usage)
         if place is None:

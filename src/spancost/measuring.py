@@ -143,22 +143,26 @@ def measure_llm(
         learn(view.scope)
         own = HeldUsage(view.scope, usage, view.start_ns, end_ns, node)
         company = company_of(node, view.scope)
-        holder = holder_of(node, own, company)
+        whole, others = own, list[HeldUsage]()
+        if node.held:
+            whole, others = settled(view.scope, usage, node.held, view.start_ns)
+            whole = whole._replace(end_ns=end_ns)
+        # Before it waits at another span: what is charged inside of it is known now, and forgotten by then.
+        is_charged = calls.charged_before(node, whole, company, surely=True)
+        holder = None if is_charged else holder_of(node, own, company)
         if holder is not None:
             calls.hold(holder[0], own, node, now)
             return (duplicate(usage, holder[1]),)
-        others: list[HeldUsage] = []
-        if node.held:
-            own, others = settled(view.scope, usage, node.held, view.start_ns)
-            own = own._replace(end_ns=end_ns)
-        if calls.holders:
-            own = calls.with_views_of_others(node, own)
         charges: list[Charge] = []
-        if calls.charged_before(node, own, company):
+        if not is_charged:
+            if calls.holders:
+                whole = calls.with_views_of_others(node, whole)
+            is_charged = calls.charged_before(node, whole, company)
+        if is_charged:
             charges.append(duplicate(usage, CHARGED_BEFORE))
         else:
-            charges.extend(meter.charges_of(own.usage, own.start_ns))
-            calls.note_charged(own, node, company)
+            charges.extend(meter.charges_of(whole.usage, whole.start_ns))
+            calls.note_charged(whole, node, company)
         for other in others:
             charges.extend(_charged_or_held(meter, calls, other, node, now))
         node.held = None
