@@ -689,7 +689,7 @@ class CostEngine:
         open_s = 0.0
         # A billed period is rounded at its end, and a rate that is being looked up prices what ends.
         if self.tree is not None and compute.billing is None and not compute.is_pending:
-            open_s = max(0.0, self.tree.open_s(root, now) - root.advanced_s)
+            open_s = root.unbooked(self.tree.open_s(root, now))
         root.booked_at = now
         if not (open_s or root.charges or root.inner_count):
             return
@@ -713,7 +713,7 @@ class CostEngine:
     def evict(self, tree: Tree, root: LocalRoot, now: float) -> None:
         """Give up on a root: what it has cost so far is booked, and counted as late where it was not exported."""
         self.evictions += 1
-        seconds = max(0.0, tree.evict(root, now) - root.advanced_s)
+        seconds = root.unbooked(tree.evict(root, now))
         if root.span is not None:
             self._book_partial(root, now)
             for component, usd in (root.booked_usd or {}).items():

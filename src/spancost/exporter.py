@@ -23,7 +23,7 @@ from spancost.claims import claim, claims, is_claimed
 from spancost.finished import FinishedSpan, FinishedSpans
 from spancost.journal import is_failed_call
 from spancost.prices.days import possible_ns
-from spancost.span_attributes import kind_of, mapping_of
+from spancost.span_attributes import kind_of, mapping_of, scope_of
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -163,7 +163,6 @@ class CostSpanExporter(SpanExporter):
 
 def _finished(span: ReadableSpan, now: float) -> FinishedSpan:
     context: Any = span.context
-    scope = span.instrumentation_scope
     attributes = mapping_of(span)
     end_ns = possible_ns(span.end_time or span.start_time)
     start_ns = possible_ns(span.start_time, end_ns)
@@ -174,7 +173,7 @@ def _finished(span: ReadableSpan, now: float) -> FinishedSpan:
         context.span_id,
         span.parent,
         kind_of(span),
-        "" if scope is None else scope.name,
+        scope_of(span),
         span.name,
         attributes,
         start_ns,

@@ -171,6 +171,10 @@ class LocalRoot(Root):
     exported: tuple[Mapping[str, Any], Sequence[Charge], Sequence[Booked] | None]
     """Set when the local root's own span has ended: what was written on it, its charges, and `charges` of then."""
 
+    def unbooked(self, seconds: float) -> float:
+        """Return what of the instance-seconds that open spans have earned so far is not booked yet."""
+        return max(0.0, seconds - self.advanced_s)
+
     def advance(self, seconds: float, usd_per_s: float) -> None:
         """Note that instance-seconds of open spans are booked now."""
         self.advanced_s += seconds

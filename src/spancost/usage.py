@@ -188,7 +188,7 @@ def _cost(engine: CostEngine, node: SpanNode) -> RequestCost | None:
         total = written.get(names.TOTAL_USD, 0.0)
         is_compute_known = names.COMPUTE in components
     else:
-        components = root.components(usd_per_s, max(0.0, tree.open_s(root, now) - root.advanced_s), ())
+        components = root.components(usd_per_s, root.unbooked(tree.open_s(root, now)), ())
         unpriced = root.unpriced_components()
         total = sum(components.values())
         is_compute_known = usd_per_s is not None
