@@ -509,3 +509,24 @@ def test_call_that_was_charged_inside_a_span_is_not_charged_again_when_that_span
         others = sum(chat_usd(tokens, 10) for tokens in range(5000, 5006))
         both = chat_usd(1300, 10, cached=100) + chat_usd(1690, 10, cached=100)
         assert _llm_usd(world) == pytest.approx(both + others, rel=1e-12)
+
+
+def test_what_inner_views_know_of_a_call_is_kept_when_its_outer_view_is_charged_on_another_span() -> None:
+    asked = {name: value for name, value in chat(0, 0).items() if "usage" not in name and "response" not in name}
+    with priced_provider() as world:
+        framework, openai = (_llm(world, scope, None, asked) for scope in ("framework", "openai"))
+        another = _llm(world, "another tracer", None, asked)
+        second = [_llm(world, scope, None, asked) for scope in ("framework", "openai")]
+        third = [_llm(world, scope, openai, asked) for scope in ("framework", "openai")]
+        # The inner view of the third call waits at the first, its outer one at the span it hangs on.
+        for view, cached in ((third[1], 100), (third[0], 0)):
+            view.set_attributes(chat(2856, 10, cached=cached, response_id="same"))
+            view.end()
+        for view, cached in ((another, 100), (openai, 0), (framework, 0)):
+            view.set_attributes(chat(1690, 10, cached=cached, response_id="same"))
+            view.end()
+        for view, cached in ((second[1], 100), (second[0], 0)):
+            view.set_attributes(chat(2197, 10, cached=cached, response_id="same"))
+            view.end()
+        due = sum(chat_usd(tokens, 10, cached=100) for tokens in (1690, 2197, 2856))
+        assert _llm_usd(world) == pytest.approx(due, rel=1e-12)

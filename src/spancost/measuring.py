@@ -186,6 +186,8 @@ def _charged_or_held(
             return _NONE
         if calls.charged_before(inner, held, company):
             return _NONE
+        if calls.holders:
+            held = calls.with_views_of_others(inner, held)
         calls.note_charged(held, inner, company)
     return meter.charges_of(held.usage, held.start_ns)
 
