@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Installs the servers that tests start for real, from Debian's packages; none of them is started as a service.
+set -euo pipefail
+has() { command -v "$1" >/dev/null; }
+if has redis-server && has promtool && has amtool && { has alertmanager || has prometheus-alertmanager; }; then
+  exit 0
+fi
+if [ "$(id -u)" != 0 ]; then
+  echo "as root: apt-get install redis-server prometheus prometheus-alertmanager" >&2
+  exit 1
+fi
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+  printf '#!/bin/sh\nexit 101\n' >"$policy"
+  chmod +x "$policy"
+  trap 'rm -f "$policy"' EXIT
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+apt-get install -y -qq --no-install-recommends redis-server prometheus prometheus-alertmanager >/dev/null
