@@ -64,6 +64,15 @@ class Sums(NamedTuple):
             self.calls + other.calls,
         )
 
+    def minus(self, other: Sums) -> Sums:
+        """Return what this is more than another."""
+        return Sums(
+            self.usd - other.usd,
+            self.estimated_usd - other.estimated_usd,
+            self.unpriced - other.unpriced,
+            self.calls - other.calls,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class StateRecord:
