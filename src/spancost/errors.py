@@ -5,6 +5,8 @@ SpancostError
 ├── PriceBookError       a price file is wrong
 ├── LedgerError          the ledger cannot be opened, read or written
 └── MissingExtraError    an optional dependency is not installed
+
+`PartError` is the ValueError of a part of a setting; it becomes a `ConfigError` where place and key are known.
 """
 
 from __future__ import annotations
@@ -45,6 +47,16 @@ class MissingExtraError(SpancostError):
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f"{what} needs the '{extra}' extra: pip install 'spancost[{extra}]'")
+
+
+class PartError(ValueError):
+    """A part of a setting is wrong, such as one rule of a list; its text is what is accepted."""
+
+    def __init__(self, part: str, value: object, accepted: str) -> None:
+        super().__init__(accepted)
+        self.part = part
+        """Where it is in the setting: `[2].route`."""
+        self.value = value
 
 
 def suggest(value: str, choices: Iterable[str], *, limit: int = 12) -> str:

@@ -12,6 +12,7 @@ import yaml
 from hypothesis import strategies as st
 
 from spancost import names
+from spancost.budgets.validation import validate_rules
 from spancost.config import Config, load_config
 from spancost.errors import ConfigError
 from spancost.testing import priced_provider
@@ -53,6 +54,26 @@ metrics:
   max_values_per_label: 10
   max_series_per_metric: 100
 sampling: {meter_all: true}
+budgets:
+  store: memory
+  rules:
+    - name: llm
+      budget: {limit_usd: 500, window: month, time_zone: Europe/Berlin}
+      match: {component: llm, tenant: [acme, "b*"]}
+      per: [tenant, model]
+      max_keys: 50
+      thresholds: [50%, 80%, 100%]
+      throttle: {from: 90%, delay: 2s}
+      labels: {cost_center: 4711}
+      on_unpriced: {assume_usd: 0.01}
+      cooldown: 5m
+      hysteresis: 5%
+      runbook: https://wiki.example/llm
+    - {name: day, budget: {limit_usd: "$5", window: rolling 24h, when_unavailable: closed}, severity: critical}
+    - {name: spike, spike: {bucket: 1h, method: seasonal, history: 14, multiplier: 2.5, season: week, warm_up: 2}}
+    - {name: burn, burn_rate: {budget: llm, pairs: [{long: 1h, short: 5m, factor: 14.4}], min_usd_per_hour: 0.5}}
+    - {name: forecast, forecast: {budget: llm, method: linear, over: 24h, confidence: 90%}, owner: search}
+    - {name: dear, max_request_usd: 0.25, match: {route: "/chat/*"}, include_idle: false}
 limits: {open_roots: 100, root_quiet: 10m, partial_cost_interval: 5s}
 prices: [{price: aws.sqs.*, usd: 0.0000003, unit: request}]
 discounts: [{name: edp, percent: 12}]
@@ -70,7 +91,17 @@ def _is_usable(config: Config) -> None:
         if isinstance(value, float):
             assert math.isfinite(value), field.name
             assert value >= 0, field.name
-    unsafe = {"compute_share", "lease", "detect", "first_value_hold_s", "ledger", "prometheus_port", "prices_file"}
+    validate_rules(config.budget_rules)
+    unsafe = {
+        "budget_store",
+        "compute_share",
+        "lease",
+        "detect",
+        "first_value_hold_s",
+        "ledger",
+        "prometheus_port",
+        "prices_file",
+    }
     settings = {one.name: getattr(config, one.name) for one in fields(Config) if one.name not in unsafe}
     with priced_provider(**settings) as world:
         world.tracer.start_span("work").end()

@@ -1,4 +1,7 @@
-"""What a budget file says: rules, whom they concern, and when they speak. Plain frozen values, validated when made."""
+"""What a budget file says: rules, whom they concern, and when they speak. Plain frozen values.
+
+`spancost.budgets.validation` says whether they make sense: of those of the file, and of those made in Python.
+"""
 
 from __future__ import annotations
 
@@ -144,7 +147,7 @@ class SpikeRule(Rule):
     z: float = 6.0
     """`robust`: how many scaled deviations above the median are too much."""
     min_mad_usd: float = 0.0
-    """`robust`: a floor for the median absolute deviation, so that a flat history does not alarm, USD."""
+    """`robust`: a floor for the median absolute deviation, USD; 5 % of the median is one anyway."""
     percentile: float = 0.95
     """`percentile`: which part of the history is the baseline, 0..1."""
     season: str = "day"
@@ -230,17 +233,3 @@ class Channel:
     """`log`, `webhook`, `slack`, `pagerduty`, `alertmanager`, `email` or `callback`."""
     settings: tuple[tuple[str, Any], ...] = field(default=(), repr=False)
     """What that type needs, sorted by name; secrets only as `..._env` and `..._file`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BudgetSettings:
-    """The section `budgets:` of the configuration."""
-
-    rules: tuple[AnyRule, ...] = ()
-    channels: tuple[Channel, ...] = ()
-    store: str = "auto"
-    """`auto` (SQLite in the per-user state folder), `memory`, `sqlite:PATH`, or the URL of a Redis server's variable
-    or file: `redis://...`, `redis-env:NAME`, `redis-file:PATH`."""
-
-
-NO_BUDGETS: Final = BudgetSettings()

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from spancost import names
 from spancost.attribution_rules import AttributionRule
-from spancost.config import attribution, values
+from spancost.budgets.rules import AnyRule, Channel
+from spancost.budgets.validation import validate_channels, validate_notify, validate_rules
+from spancost.config import attribution, budgets, values
 from spancost.config.strict_yaml import read_mapping
-from spancost.config.values import EgressRule, PartError
-from spancost.errors import ConfigError, suggest
+from spancost.config.values import EgressRule
+from spancost.errors import ConfigError, PartError, suggest
 from spancost.prices.own import NO_OWN_PRICES, OWN_KEYS, OwnPrices, read_own_prices
 
 if TYPE_CHECKING:
@@ -121,6 +123,12 @@ class Config:
     """Distinct values kept per metric label; the rest goes to `other`."""
     max_series_per_metric: int = 1500
     """Distinct label sets kept per metric; the rest goes to `other`."""
+    budget_rules: tuple[AnyRule, ...] = ()
+    """Rules about money: budgets, spikes, burn rates, forecasts, dear requests; each with a name of its own."""
+    budget_channels: tuple[Channel, ...] = ()
+    """Who is told by these rules: log, webhook, Slack, PagerDuty, Alertmanager, e-mail, callback."""
+    budget_store: str = "auto"
+    """Where the sums of budgets are kept; `auto` chooses for the process, `memory` forgets them at its end."""
     own: OwnPrices = NO_OWN_PRICES
     """Own prices, discounts, models and rules: those of `spancost.yaml`, then those of the prices file."""
     place: str = ""
@@ -167,6 +175,9 @@ _FILE_KEYS: Final[Mapping[str, tuple[str, Parser]]] = {
     "metrics.max_values_per_label": ("max_values_per_label", values.count),
     "metrics.max_series_per_metric": ("max_series_per_metric", values.count),
     "sampling.meter_all": ("meter_all", values.boolean),
+    "budgets.rules": ("budget_rules", budgets.rules),
+    "budgets.notify": ("budget_channels", budgets.channels),
+    "budgets.store": ("budget_store", budgets.store),
     "limits.open_roots": ("max_open_roots", values.count),
     "limits.root_quiet": ("max_root_quiet_s", values.positive_seconds),
     "limits.partial_cost_interval": ("partial_cost_interval_s", values.positive_seconds),
@@ -195,6 +206,7 @@ _ENVIRONMENT: Final[Mapping[str, tuple[str, Parser]]] = {
     names.ENV_PROMETHEUS_PORT: ("prometheus_port", values.port),
     "OTEL_EXPORTER_PROMETHEUS_HOST": ("prometheus_host", values.text),
     names.ENV_LABELS: ("labels", values.labels),
+    names.ENV_BUDGET_STORE: ("budget_store", budgets.store),
     names.ENV_ASSUME: ("assume", values.assumptions),
     names.ENV_METER_ALL: ("meter_all", values.boolean),
 }
@@ -245,6 +257,7 @@ def load_config(
             raise ConfigError("argument", name, value, suggest(name, known))
         settings[name] = value
         origins[name] = ("argument", name)
+    _check_budgets(settings, origins, arguments)
     if book is None and (own or any(settings.get(name) for name in ("compute", "region", "prices_file"))):
         from spancost.prices.book import PriceBook
 
@@ -374,6 +387,24 @@ def _own_prices(
     if not _is_file(file):
         raise ConfigError(*origins["prices_file"], named, "the path of a readable YAML file with prices")
     return found.followed_by(own_prices_file(file, book))
+
+
+def _check_budgets(
+    settings: Mapping[str, Any], origins: Mapping[str, tuple[str, str]], arguments: Mapping[str, object]
+) -> None:
+    """Check rules, channels and store that are arguments, as those of the file are, and that the channels are there."""
+    checks = {
+        "budget_rules": validate_rules,
+        "budget_channels": validate_channels,
+        "budget_store": budgets.store,
+    }
+    for name, check in checks.items():
+        if name in arguments:
+            _parsed(cast("Parser", check), arguments[name], "argument", name)
+    rules: tuple[AnyRule, ...] = settings.get("budget_rules", ())
+    if rules:
+        channels: tuple[Channel, ...] = settings.get("budget_channels", ())
+        _parsed(lambda _: validate_notify(rules, channels), rules, *origins["budget_rules"])
 
 
 def _check_machine(settings: Mapping[str, Any], origins: Mapping[str, tuple[str, str]], book: PriceBook) -> None:

@@ -7,19 +7,17 @@ setting is wrong it is a `PartError` that names it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from typing import Final, TypeVar, cast
+from typing import Final, cast
 
 from spancost import names
 from spancost.attribution_rules import PLACEHOLDER, ROOT_MATCHERS, AttributionRule, Pairs
-from spancost.config.values import PartError
-from spancost.errors import suggest
+from spancost.config.values import glob, mapping, scalar, within
+from spancost.errors import PartError, suggest
 from spancost.window import MAX_FREE_LABELS, MAX_LABEL_NAME, MAX_LABEL_VALUE
 
 _MATCHERS: Final = (*ROOT_MATCHERS, "span", "resource")
 _TARGETS: Final = (*names.ATTRIBUTION_LABELS, "labels")
 _KEYS: Final = (*_MATCHERS, *_TARGETS)
-_MAX_GLOB: Final = 200
 _MAX_BAGGAGE_KEYS: Final = 32
 _LABEL_NAME: Final = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9_.-]{{0,{MAX_LABEL_NAME - 1}}}")
 _METHOD: Final = re.compile(r"[^a-z]+")
@@ -30,14 +28,12 @@ _RULE: Final = (
 _BAGGAGE: Final = "a baggage key such as tenant, or {key: customer-id, label: tenant}"
 _LABEL: Final = f"the name of a label: feature, tenant, team, or up to {MAX_LABEL_NAME} letters, digits and any of _.-"
 
-_T = TypeVar("_T")
-
 
 def rules(value: object) -> tuple[AttributionRule, ...]:
     """Read the list of rules."""
     if not isinstance(value, list):
         raise ValueError(f"a list of rules; each is {_RULE}")  # noqa: TRY004
-    return tuple(_within(f"[{number}]", _rule, entry) for number, entry in enumerate(cast("list[object]", value)))
+    return tuple(within(f"[{number}]", _rule, entry) for number, entry in enumerate(cast("list[object]", value)))
 
 
 def baggage(value: object) -> tuple[tuple[str, str], ...]:
@@ -47,23 +43,23 @@ def baggage(value: object) -> tuple[tuple[str, str], ...]:
     entries = cast("list[object]", value)
     if len(entries) > _MAX_BAGGAGE_KEYS:
         raise ValueError(f"at most {_MAX_BAGGAGE_KEYS} keys")
-    return tuple(_within(f"[{number}]", _baggage_key, entry) for number, entry in enumerate(entries))
+    return tuple(within(f"[{number}]", _baggage_key, entry) for number, entry in enumerate(entries))
 
 
 def _rule(value: object) -> AttributionRule:
-    given = _mapping(value, _RULE)
+    given = mapping(value, _RULE)
     for key, item in given.items():
         if key not in _KEYS:
             raise PartError(f".{key}", item, "unknown key: " + suggest(key, _KEYS))
-    globs = {key: _within(f".{key}", _glob, given[key]) for key in ROOT_MATCHERS if key in given}
+    globs = {key: within(f".{key}", glob, given[key]) for key in ROOT_MATCHERS if key in given}
     if "method" in globs and not _METHOD.fullmatch(globs["method"]):
         raise PartError(".method", globs["method"], "a method in capital letters, as spans have it, such as POST")
-    span = _within(".span", _attribute_globs, given["span"]) if "span" in given else ()
-    resource = _within(".resource", _attribute_globs, given["resource"]) if "resource" in given else ()
+    span = within(".span", _attribute_globs, given["span"]) if "span" in given else ()
+    resource = within(".resource", _attribute_globs, given["resource"]) if "resource" in given else ()
     if not (globs or span or resource):
         raise ValueError(f"at least one matcher: one of {', '.join(_MATCHERS)}; entrypoint: '*' is all work")
-    targets = {key: _within(f".{key}", _target, given[key]) for key in names.ATTRIBUTION_LABELS if key in given}
-    labels = _within(".labels", _labels, given["labels"]) if "labels" in given else ()
+    targets = {key: within(f".{key}", _target, given[key]) for key in names.ATTRIBUTION_LABELS if key in given}
+    labels = within(".labels", _labels, given["labels"]) if "labels" in given else ()
     if not targets and not labels:
         raise ValueError(f"at least one target: one of {', '.join(_TARGETS)}")
     return AttributionRule(**globs, span=span, resource=resource, **targets, labels=labels)
@@ -71,24 +67,24 @@ def _rule(value: object) -> AttributionRule:
 
 def _baggage_key(value: object) -> tuple[str, str]:
     if isinstance(value, str):
-        return _within("", _text, value), _label_name(value.strip())
-    given = _mapping(value, _BAGGAGE)
+        return within("", _text, value), _label_name(value.strip())
+    given = mapping(value, _BAGGAGE)
     if sorted(given) != ["key", "label"]:
         raise ValueError(_BAGGAGE)
-    return _within(".key", _text, given["key"]), _within(".label", _label_name, given["label"])
+    return within(".key", _text, given["key"]), within(".label", _label_name, given["label"])
 
 
 def _attribute_globs(value: object) -> Pairs:
     accepted = "names of attributes with a glob each, such as {http.request.header.x_tenant: '*'}"
-    given = _mapping(value, accepted)
+    given = mapping(value, accepted)
     if not given:
         raise ValueError(accepted)
-    return tuple((name, _within(f".{name}", _glob, item)) for name, item in given.items())
+    return tuple((name, within(f".{name}", glob, item)) for name, item in given.items())
 
 
 def _labels(value: object) -> Pairs:
     accepted = "names of free labels with a value each, such as {cost_center: '4711'}"
-    given = _mapping(value, accepted)
+    given = mapping(value, accepted)
     if not given:
         raise ValueError(accepted)
     if len(given) > MAX_FREE_LABELS:
@@ -96,8 +92,8 @@ def _labels(value: object) -> Pairs:
     for name, item in given.items():
         if name in names.ATTRIBUTION_LABELS:
             raise PartError(f".{name}", item, f"no free label of that name: {name} is a target of its own")
-        _within(f".{name}", _label_name, name)
-    return tuple((name, _within(f".{name}", _target, item)) for name, item in given.items())
+        within(f".{name}", _label_name, name)
+    return tuple((name, within(f".{name}", _target, item)) for name, item in given.items())
 
 
 def _label_name(value: object) -> str:
@@ -106,15 +102,8 @@ def _label_name(value: object) -> str:
     return value
 
 
-def _glob(value: object) -> str:
-    text = _scalar(value, "a glob such as '/cart/*'")
-    if len(text) > _MAX_GLOB:
-        raise ValueError(f"a glob of at most {_MAX_GLOB} characters")
-    return text
-
-
 def _target(value: object) -> str:
-    text = _scalar(value, "a value such as checkout, or a reference such as '{http.request.header.x_tenant}'")
+    text = scalar(value, "a value such as checkout, or a reference such as '{http.request.header.x_tenant}'")
     if not PLACEHOLDER.fullmatch(text):
         raise ValueError("text with at most one attribute in braces, such as 'customer-{http.request.header.x_tenant}'")
     if len(text) > MAX_LABEL_VALUE:
@@ -123,30 +112,4 @@ def _target(value: object) -> str:
 
 
 def _text(value: object) -> str:
-    return _scalar(value, _BAGGAGE)
-
-
-def _scalar(value: object, accepted: str) -> str:
-    """Return text; a number or a yes, as YAML reads 4711 and true, is what it was written as."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    text = str(value).strip() if isinstance(value, (str, int, float)) else ""
-    if not text:
-        raise ValueError(accepted)
-    return text
-
-
-def _mapping(value: object, accepted: str) -> Mapping[str, object]:
-    if not isinstance(value, dict):
-        raise ValueError(accepted)  # noqa: TRY004
-    return {str(key): item for key, item in cast("dict[object, object]", value).items()}
-
-
-def _within(part: str, parser: Callable[[object], _T], value: object) -> _T:
-    """Parse a part of a setting; a mistake in it says where it is."""
-    try:
-        return parser(value)
-    except PartError as error:
-        raise PartError(part + error.part, error.value, str(error)) from None
-    except ValueError as error:
-        raise PartError(part, value, str(error)) from None
+    return scalar(value, _BAGGAGE)

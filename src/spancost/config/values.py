@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Final, TypeVar, cast
 
 from spancost import names
-from spancost.errors import suggest
+from spancost.errors import PartError, suggest
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|min|h|d)?")
 _SECONDS_PER: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
@@ -23,16 +24,9 @@ _TRUE: Final = frozenset({"true", "1", "yes", "on"})
 _FALSE: Final = frozenset({"false", "0", "no", "off"})
 _TOKEN_ESTIMATES: Final = ("off", "characters", "tiktoken")
 _CLIENTS: Final = ("auto", "internet", "private", "cdn")
+_MAX_GLOB: Final = 200
 
-
-class PartError(ValueError):
-    """A part of a setting is wrong, such as one rule of a list; its text is what is accepted."""
-
-    def __init__(self, part: str, value: object, accepted: str) -> None:
-        super().__init__(accepted)
-        self.part = part
-        """Where it is in the setting: `[2].route`."""
-        self.value = value
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,3 +231,41 @@ def assumptions(value: object) -> frozenset[str]:
     if not chosen <= {"compute", "region"}:
         raise ValueError("a comma-separated subset of compute, region")
     return chosen
+
+
+def scalar(value: object, accepted: str) -> str:
+    """Return text; a number or a yes, as YAML reads 4711 and true, is what it was written as."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    try:
+        text = str(value).strip() if isinstance(value, (str, int, float)) else ""
+    except ValueError:  # a whole number of thousands of digits
+        text = ""
+    if not text:
+        raise ValueError(accepted)
+    return text
+
+
+def glob(value: object) -> str:
+    """Read a glob."""
+    text = scalar(value, "a glob such as '/cart/*'")
+    if len(text) > _MAX_GLOB:
+        raise ValueError(f"a glob of at most {_MAX_GLOB} characters")
+    return text
+
+
+def mapping(value: object, accepted: str) -> Mapping[str, object]:
+    """Return a mapping by the texts of its keys."""
+    if not isinstance(value, dict):
+        raise ValueError(accepted)  # noqa: TRY004
+    return {str(key): item for key, item in cast("dict[object, object]", value).items()}
+
+
+def within(part: str, parser: Callable[[object], _T], value: object) -> _T:
+    """Parse a part of a setting; a mistake in it says where it is."""
+    try:
+        return parser(value)
+    except PartError as error:
+        raise PartError(part + error.part, error.value, str(error)) from None
+    except ValueError as error:
+        raise PartError(part, value, str(error)) from None
