@@ -68,6 +68,8 @@ class LlmCalls:
         node.held = None
         self.holders[outer] = now
         self.holders.pop(node, None)
+        if node.reservation is not None and outer.reservation is None:
+            node.reservation.take_over(outer)
 
     def with_views_of_others(self, node: SpanNode, call: HeldUsage) -> HeldUsage:
         """Return the call of an outer span that ends, with views of it that wait at other spans beside it.

@@ -27,6 +27,7 @@ from spancost.capture import facts as capture_facts
 from spancost.charge import SERVER, Charge, PriceLine, SpanView
 from spancost.cpu_tree import CpuTree
 from spancost.duplicates import LlmCalls
+from spancost.entry_labels import final_labels
 from spancost.journal import (
     COMPUTE_SECONDS,
     Entry,
@@ -46,9 +47,10 @@ from spancost.prices.days import possible_ns
 from spancost.span_attributes import mapping_of
 from spancost.trace_choice import TraceChoice
 from spancost.tree import Tree
-from spancost.window import ERROR, EVICTIONS, INNER, LATE_ENTRY, LATE_INNER, OTHER, Batch
+from spancost.window import ERROR, EVICTIONS, INNER, LATE_ENTRY, LATE_INNER, OTHER, Batch, CostlyRequest
 
 if TYPE_CHECKING:
+    from spancost.budgets.book import BudgetBook
     from spancost.capture.cpu_clock import Owing
     from spancost.config import Config
     from spancost.meters.compute import ComputePricing
@@ -144,6 +146,8 @@ class CostEngine:
         self.attributing = Attributing(config, self._failed)
         self.monotonic = monotonic
         self.keep_traces = keep_traces
+        self.budgets: BudgetBook | None = None
+        """The sink that keeps the budgets, where there are any."""
         self.sources: list[Source] = []
         """Where exporters leave finished spans."""
         self.request_queues: list[deque[RequestRecord]] = []
@@ -706,9 +710,36 @@ class CostEngine:
             root.booked_unpriced = unpriced
         charges, root.charges = root.charges or [], None
         attributes = dict(mapping_of(span))
-        self.note(Partial(root, span.name, attributes, root.inner_s, root.inner_count, charges, minute))
+        guarded, root.guarded = root.guarded or (), None
+        self.note(Partial(root, span.name, attributes, root.inner_s, root.inner_count, charges, minute, guarded))
         root.inner_s = 0.0
         root.inner_count = 0
+
+    def costly_requests(self, above_usd: float) -> list[CostlyRequest]:
+        """Return the requests that go on and have cost more than this so far, their open spans included.
+
+        Args:
+            above_usd: USD.
+        """
+        found: list[CostlyRequest] = []
+        with self.lock:
+            tree = self.tree
+            if tree is None or self.busy:
+                return found
+            now = self.monotonic()
+            tree.advance(now)
+            for root in list(tree.open_roots):
+                span = root.span if isinstance(root, LocalRoot) else None
+                if not isinstance(root, LocalRoot) or span is None:
+                    continue
+                open_s = root.unbooked(tree.open_s(root, now))
+                usd = sum(root.components(self.meters.compute.usd_per_s, open_s, ()).values())
+                if usd > above_usd:
+                    attributes = dict(mapping_of(span))
+                    labels = root.labels or final_labels(span.name, root.kind, attributes, self.config.entrypoint)
+                    whose = self.attributing.of_root(root, attributes, labels)
+                    found.append(CostlyRequest(labels, whose, usd, span.get_span_context().trace_id))
+        return found
 
     def evict(self, tree: Tree, root: LocalRoot, now: float) -> None:
         """Give up on a root: what it has cost so far is booked, and counted as late where it was not exported."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 from spancost import names
 from spancost.charge import CONSUMER, SERVER, Charge, PriceLine, calls_of, changed_line
 from spancost.entry_labels import final_labels, takes_process_name
-from spancost.nodes import Booked, LocalRoot
+from spancost.nodes import Booked, Guarded, LocalRoot
 from spancost.trace_choice import COSTLIEST, SAMPLED, chosen
 from spancost.window import (
     ENTRY,
@@ -28,6 +28,7 @@ from spancost.window import (
     ChargeKey,
     ChargeSum,
     EntryLabels,
+    GuardedKey,
     KeptTrace,
     RequestKey,
     RequestSum,
@@ -50,6 +51,7 @@ _NO_LABELS: Final = EntryLabels()
 _EVERYBODY: Final = Attribution(names.OTHER, names.OTHER, names.OTHER)
 _OTHER_LABELS: Final = EntryLabels(names.OTHER, names.OTHER, names.OTHER)
 _SERVED: Final = (SERVER, CONSUMER)
+NO_RULES: Final[frozenset[str]] = frozenset()
 _OUTCOMES: Final = ("ok", "error")
 _GRPC_STATUS: Final = "rpc.grpc.status_code"
 
@@ -84,6 +86,7 @@ class Partial(NamedTuple):
     """Ended spans."""
     charges: Sequence[Booked]
     minute: int
+    guarded: Sequence[Guarded] = ()
 
 
 class Late(NamedTuple):
@@ -97,6 +100,8 @@ class Late(NamedTuple):
     attribution: Attribution | None
     minute: int
     position: str
+    rules: frozenset[str] = NO_RULES
+    """Those whose guard settles the charges with their budgets."""
 
 
 class Unattributed(NamedTuple):
@@ -105,6 +110,8 @@ class Unattributed(NamedTuple):
     charges: Sequence[Charge]
     minute: int
     attribution: Attribution = NOBODY
+    rules: frozenset[str] = NO_RULES
+    """Those whose guard settles the charges with their budgets."""
 
 
 class FinishedRequest(NamedTuple):
@@ -192,6 +199,7 @@ class Fold:
         self._requests: dict[RequestKey, RequestSum] = {}
         self._compute: dict[tuple[int, EntryLabels, Attribution, str], list[float]] = {}
         """(minute, labels, attribution, position) -> [instance-seconds, spans]: priced when the rate is known."""
+        self._guarded: dict[GuardedKey, ChargeSum] = {}
         self.traces: list[KeptTrace] = []
 
     def add(self, entries: Iterable[Entry]) -> None:
@@ -216,6 +224,8 @@ class Fold:
         else:
             for index, charge in enumerate(entry.charges):
                 self._book(charge, _NO_LABELS, entry.attribution, UNATTRIBUTED, entry.minute, int(index == 0))
+                if entry.rules:
+                    self._except(charge, _NO_LABELS, entry.attribution, entry.minute, int(index == 0), entry.rules)
 
     def merge(self, other: Fold) -> None:
         """Add what another fold holds."""
@@ -225,6 +235,8 @@ class Fold:
             self._requests.setdefault(request, RequestSum(BUCKET_COUNT)).add(record)
         for (minute, labels, attribution, position), (seconds, count) in other._compute.items():
             self._seconds(minute, labels, attribution, position, seconds, int(count))
+        for guarded, sums in other._guarded.items():
+            self._guarded.setdefault(guarded, ChargeSum()).add(sums)
         self.traces += other.traces
         if other._run is not None:
             self._add_to_run(other._run.labels, other._run.attribution, other._run.total_usd)
@@ -272,6 +284,9 @@ class Fold:
             self._book(charge, labels, attribution, ENTRY, minute, calls)
         self._inner(root.charges or (), labels, attribution)
         root.charges = None
+        if root.guarded is not None:
+            self._settled_by_guards(root.guarded, labels, attribution)
+            root.guarded = None
         failed = entry.failed or is_failed_call(entry.span, entry.attributes)
         request = FinishedRequest(root.kind, failed, entry.total_usd, minute, entry.span)
         self._count(request, labels, attribution)
@@ -299,6 +314,9 @@ class Fold:
         else:
             record.count += 1
             record.buckets[bisect_left(_BUCKETS, total_usd)] += 1
+        if total_usd > record.costliest_usd:
+            record.costliest_usd = total_usd
+            record.costliest_trace = request.span.get_span_context().trace_id
         if served and self._on_request is not None:
             self._on_request(RequestRecord(total_usd, labels, outcome, request.span))
 
@@ -309,6 +327,7 @@ class Fold:
         if entry.inner_count or entry.inner_s:
             self._seconds(entry.minute, labels, attribution, INNER, entry.inner_s, entry.inner_count)
         self._inner(entry.charges, labels, attribution)
+        self._settled_by_guards(entry.guarded, labels, attribution)
         if root.is_closed:
             root.labels = labels
             root.attribution = attribution
@@ -322,6 +341,32 @@ class Fold:
             self._seconds(entry.minute, labels, attribution, LATE_INNER, entry.seconds, entry.spans)
         for charge, calls in zip(entry.charges, calls_of(entry.charges), strict=True):
             self._book(charge, labels, attribution, entry.position, entry.minute, calls)
+            if entry.rules:
+                self._except(charge, labels, attribution, entry.minute, calls, entry.rules)
+
+    def _settled_by_guards(self, guarded: Sequence[Guarded], labels: EntryLabels, inherited: Attribution) -> None:
+        for charge, own, minute, calls, rules in guarded:
+            attribution = inherited if own is None else filled(own, inherited)
+            self._except(charge, labels, attribution, minute, calls, rules)
+
+    def _except(
+        self,
+        charge: Charge,
+        labels: EntryLabels,
+        attribution: Attribution,
+        minute: int,
+        calls: int,
+        rules: frozenset[str],
+    ) -> None:
+        """Keep a charge, which is booked as any other, out of the budgets that a guard has added it to."""
+        key = GuardedKey(minute, charge.line, labels, attribution, rules)
+        sums = self._guarded.get(key)
+        if sums is None:
+            sums = self._guarded[key] = ChargeSum()
+        sums.quantity += charge.quantity
+        sums.list_usd += charge.list_usd
+        sums.usd += charge.usd
+        sums.count += calls
 
     def _inner(self, booked: Sequence[Booked], labels: EntryLabels, inherited: Attribution) -> None:
         for charge, own, position, minute, calls in booked:
@@ -384,6 +429,7 @@ class Fold:
             self._seconds(minute, _NO_LABELS, NOBODY, IDLE, idle_s, 0)
         charges, self._charges = self._charges, {}
         requests, self._requests = self._requests, {}
+        guarded, self._guarded = self._guarded, {}
         traces, self.traces = chosen(self.traces, COSTLIEST, SAMPLED), []
         seconds, self._compute = self._compute, {}
         if pricing.is_pending:
@@ -397,7 +443,7 @@ class Fold:
                 charges[ChargeKey(at, line, labels, attribution, position)] = ChargeSum(
                     used_s, used_s * list_usd_per_s, used_s * usd_per_s, int(count)
                 )
-        return Batch(charges, requests, traces, not_exported)
+        return Batch(charges, requests, traces, not_exported, guarded=guarded)
 
 
 def _without_resource(line: PriceLine) -> PriceLine:
@@ -412,6 +458,7 @@ def merged_batches(batches: Iterable[Batch]) -> Batch:
     traces: list[KeptTrace] = []
     not_exported: dict[str, float] = {}
     health: dict[str, int] = {}
+    guarded: dict[GuardedKey, ChargeSum] = {}
     for batch in batches:
         for key, sums in batch.charges.items():
             if key not in charges and len(charges) >= _MAX_MERGED_KEYS:
@@ -427,5 +474,7 @@ def merged_batches(batches: Iterable[Batch]) -> Batch:
             not_exported[component] = not_exported.get(component, 0.0) + usd
         for name, count in batch.health.items():
             health[name] = health.get(name, 0) + count
+        for settled, sums in batch.guarded.items():
+            guarded.setdefault(settled, ChargeSum()).add(sums)
     kept = chosen(traces, _MAX_MERGED_TRACES, _MAX_MERGED_SAMPLE)
-    return Batch(charges, requests, kept, not_exported, health)
+    return Batch(charges, requests, kept, not_exported, health, guarded)

@@ -79,6 +79,9 @@ TEAM: Final = "spancost.team"
 LABEL_PREFIX: Final = "spancost.label."
 """string. A free label, its name behind the prefix."""
 
+BUDGETS: Final = "spancost.budgets"
+"""string[]. On local roots: budget rules about this request that are not ok, as `rule:state`."""
+
 # --- the exporter plugin -------------------------------------------------------------------------
 
 EXPORTER: Final = "exporter"
@@ -127,6 +130,15 @@ METRIC_INTERNAL_SAMPLED_ONLY: Final = "spancost.internal.sampled.only"
 METRIC_INTERNAL_COMPUTE_DEBT: Final = "spancost.internal.compute.debt"
 METRIC_INTERNAL_PRICE_AGE: Final = "spancost.internal.price.age"
 METRIC_INTERNAL_BUILD: Final = "spancost.internal.build"
+
+METRIC_BUDGET_SPEND: Final = "spancost.budget.spend.usd"
+METRIC_BUDGET_LIMIT: Final = "spancost.budget.limit.usd"
+METRIC_BUDGET_USED: Final = "spancost.budget.used.ratio"
+METRIC_BUDGET_STATE: Final = "spancost.budget.state"
+METRIC_BUDGET_INCOMPLETE: Final = "spancost.budget.incomplete"
+METRIC_BUDGET_FORECAST: Final = "spancost.budget.forecast.usd"
+METRIC_BUDGET_BURN_RATE: Final = "spancost.budget.burn.rate"
+BUDGET_LABELS: Final = ("budget", "key")
 
 REPORT_COST_USD: Final = "spancost_report_cost_usd"
 """Gauges of `spancost report --format prometheus`, under the names that Prometheus has them."""

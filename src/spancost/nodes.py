@@ -14,10 +14,13 @@ from spancost.window import NOBODY, Attribution, EntryLabels, KeptNode
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import Span
 
+    from spancost.budgets.reservation import Reservation
     from spancost.meters.llm import LlmUsage
 
 Booked: TypeAlias = "tuple[Charge, Attribution | None, str, int, int]"
 """(charge, its own attribution or None for the root's, position, minute, calls as `calls_of` counts them)."""
+Guarded: TypeAlias = "tuple[Charge, Attribution | None, int, int, frozenset[str]]"
+"""(charge, its own attribution or None for the root's, minute, calls, rules whose guard settles it)."""
 
 
 class HeldUsage(NamedTuple):
@@ -89,6 +92,8 @@ class SpanNode(Node):
     """This is the local root's own span."""
     used: dict[PriceLine, Charge] | None = None
     """What `add_usage` has charged this span; it is booked already, and in `direct_usd`."""
+    reservation: Reservation | None = None
+    """The guard's, under which it was started: that settles its charges with the budgets."""
     is_plain: bool = True
     """False once it has `held`, `charged_inside` or `used`."""
     is_metered_elsewhere: bool = False
@@ -137,6 +142,8 @@ class LocalRoot(Root):
     gathered: tuple[list[Booked], dict[tuple[PriceLine, Attribution | None, str, int], int]] | None = None
     """`charges`, and where in it reported usage is added up."""
     trace_id: int = 0
+    guarded: list[Guarded] | None = None
+    """Those of the charges, its own span's included, that a guard settles with the budgets; not yet booked."""
 
     __slots__ = (
         "__dict__",
@@ -209,6 +216,16 @@ class LocalRoot(Root):
             booked = self.charges = []
         for charge, calls in zip(charges, calls_of(charges), strict=True):
             booked.append((charge, own, position, minute, calls))
+
+    def note_guarded(
+        self, charges: Sequence[Charge], own: Attribution | None, minute: int, rules: frozenset[str]
+    ) -> None:
+        """Note charges that a guard settles with the budgets of some rules."""
+        guarded = self.guarded
+        if guarded is None:
+            guarded = self.guarded = []
+        for charge, calls in zip(charges, calls_of(charges), strict=True):
+            guarded.append((charge, own, minute, calls, rules))
 
     def gather(self, charge: Charge, own: Attribution | None, position: str, minute: int) -> None:
         """Leave reported usage with this root: a million small reports of one thing become one charge."""

@@ -12,12 +12,13 @@ from opentelemetry.trace import INVALID_SPAN, StatusCode, set_span_in_context
 
 from spancost import names
 from spancost.attribution import ATTRIBUTION_KEY, as_attributes
+from spancost.budgets import reservation
 from spancost.capture.facts import NODE_ATTRIBUTE
 from spancost.charge import CONSUMER, LLM_SPAN, Charge, PriceLine, described
 from spancost.claims import claims, mark
 from spancost.context_calls import begin, names_call, scopes
-from spancost.entry_labels import PROCESS, RECEIVE, message_step
-from spancost.journal import COMPUTE_SECONDS, Ended, Late
+from spancost.entry_labels import PROCESS, RECEIVE, final_labels, message_step
+from spancost.journal import COMPUTE_SECONDS, NO_RULES, Ended, Late
 from spancost.measuring import measure, measure_held, measure_llm
 from spancost.meters.custom import beside
 from spancost.nodes import LocalRoot, SpanNode
@@ -110,8 +111,8 @@ class CostSpanProcessor(SpanProcessor):
             node = SpanNode(span)
             if ATTRIBUTION_KEY in context:
                 node.tags = cast("Attribution | None", context[ATTRIBUTION_KEY])
-            if self._reads_baggage:
-                self._note_baggage(node, context)
+            if self._reads_baggage or reservation.is_used:
+                self._note_context(node, context)
             span._spancost_node = node  # type: ignore[attr-defined]
             scope, attributes = self._read_start(span)
             if scopes.get(scope, True) or (attributes and names_call(attributes)):
@@ -147,7 +148,11 @@ class CostSpanProcessor(SpanProcessor):
         except Exception:
             engine.errors.caught("on_start")
 
-    def _note_baggage(self, node: SpanNode, context: Context) -> None:
+    def _note_context(self, node: SpanNode, context: Context) -> None:
+        if reservation.is_used:
+            reservation.enter(context, node)
+        if not self._reads_baggage:
+            return
         carried = self._engine.attributing.carried(context)
         if carried is not None:
             node.baggage = carried
@@ -252,11 +257,14 @@ class CostSpanProcessor(SpanProcessor):
         tree = engine.tree
         if not isinstance(root, LocalRoot) or root.epoch != engine.epoch or tree is None:
             node.span = None
+            reservation.leave(node, (), 0)
             return
         used = _ENDED
+        rules = NO_RULES
         if is_llm_span or not node.is_plain:
             charges = self._llm_charges(span, node, attributes, charges, is_llm_span, end_ns, now)
             used = tuple((node.used or {}).values())
+            rules = self._leave_guard(root, node, attributes, charges, end_ns)
         if node.is_timed:
             seconds = tree.end(node, now)
         else:
@@ -287,7 +295,7 @@ class CostSpanProcessor(SpanProcessor):
                 root.inner_s += seconds
                 root.inner_count += node.is_timed
             else:
-                self._leave_or_note(root, node, seconds, charges, own, end_ns)
+                self._leave_or_note(root, node, seconds, charges, own, end_ns, rules)
             if usd_per_s is None and not charges and not node.below_usd and not used:
                 return
             values[_TOTAL_USD] = total
@@ -301,6 +309,17 @@ class CostSpanProcessor(SpanProcessor):
             self._leave_trail(root, span, node, (*charges, *used), total, earned_s, end_ns)
         if values is not attributes:
             write_public(span, values)
+
+    def _leave_guard(
+        self, root: LocalRoot, node: SpanNode, attributes: Mapping[str, Any], charges: Sequence[Charge], end_ns: int
+    ) -> frozenset[str]:
+        """Leave the charges of a span with the guard it was started under; return the rules that settles them with."""
+        minute = end_ns // _MINUTE_NS
+        rules = reservation.leave(node, charges, minute)
+        if rules and charges and root.span is not None:
+            own = self._own(root, node, attributes, is_charged=True)
+            root.note_guarded(charges, own, minute, rules)
+        return rules
 
     def _repaid(self, root: LocalRoot, own: Attribution | None, seconds: float, now: float) -> tuple[float, float]:
         """Set an ended span off against what was booked while spans were open; see `LocalRoot.repay`."""
@@ -365,6 +384,8 @@ class CostSpanProcessor(SpanProcessor):
             total = 0.0
         if whose is not NOBODY:
             _say_whose(values, attributes, whose)
+        if engine.budgets is not None:
+            self._mark_budgets(root, span.name, attributes, values, total)
         root.span = None
         root.exported = (values, charges, root.charges)
         failed = span.status.status_code is _ERROR
@@ -377,6 +398,23 @@ class CostSpanProcessor(SpanProcessor):
             root.trail = None
         return total
 
+    def _mark_budgets(
+        self, root: LocalRoot, name: str, attributes: Mapping[str, Any], values: dict[str, Any], total: float
+    ) -> None:
+        """Say on the local root which of its budgets are not ok."""
+        engine = self._engine
+        budgets = engine.budgets
+        if budgets is None or not (budgets.alarms or total > budgets.least_request_usd):
+            return
+        try:
+            labels = root.labels or final_labels(name, root.kind, attributes, engine.config.entrypoint)
+            marks = budgets.marks(labels, engine.attributing.of_root(root, attributes, labels), total)
+        except Exception:
+            engine.errors.caught("budgets.marks")
+            return
+        if marks:
+            values[names.BUDGETS] = marks
+
     def _leave_or_note(
         self,
         root: LocalRoot,
@@ -385,10 +423,11 @@ class CostSpanProcessor(SpanProcessor):
         charges: Sequence[Charge],
         own: Attribution | None,
         end_ns: int,
+        rules: frozenset[str],
     ) -> None:
         """Leave what an inner span has cost with its local root; where that has ended, note it down as late."""
         if root.span is None:
-            late = Late(root, seconds, int(node.is_timed), charges, own, end_ns // _MINUTE_NS, LATE_INNER)
+            late = Late(root, seconds, int(node.is_timed), charges, own, end_ns // _MINUTE_NS, LATE_INNER, rules)
             self._engine.note(late)
             return
         if own is None:

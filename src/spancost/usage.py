@@ -13,8 +13,9 @@ from opentelemetry.trace import INVALID_SPAN, set_span_in_context
 
 from spancost import names
 from spancost.attribution import from_attributes, names_label, tags_of
+from spancost.budgets import reservation
 from spancost.capture.facts import NODE_ATTRIBUTE
-from spancost.journal import Late, Unattributed
+from spancost.journal import NO_RULES, Late, Unattributed
 from spancost.nodes import NOBODY, LocalRoot, SpanNode, unpriced_of
 from spancost.span_attributes import mapping_of
 from spancost.window import ENTRY, INNER, LATE_ENTRY, LATE_INNER, Attribution, filled
@@ -75,7 +76,9 @@ def add_usage(name: str, quantity: float, unit: str, usd: float | None = None) -
         span = context.get(_SPAN_KEY)
         node = getattr(span, NODE_ATTRIBUTE, None)
         own = _attribution(engine, span, node, context)
-        engine.alone(_book, engine, node, charge, own, now_ns // _MINUTE_NS)
+        minute = now_ns // _MINUTE_NS
+        rules = reservation.take(context, charge, minute) if reservation.is_used else NO_RULES
+        engine.alone(_book, engine, node, charge, own, minute, rules)
     except Exception:
         engine.errors.caught("add_usage")
 
@@ -103,22 +106,31 @@ def _attribution(engine: CostEngine, span: Any, node: SpanNode | None, context: 
     return None if own == NOBODY else own
 
 
-def _book(engine: CostEngine, node: SpanNode | None, charge: Charge, own: Attribution | None, minute: int) -> None:
+def _book(
+    engine: CostEngine,
+    node: SpanNode | None,
+    charge: Charge,
+    own: Attribution | None,
+    minute: int,
+    rules: frozenset[str],
+) -> None:
     """Book usage with its span; under the lock."""
     root = getattr(node, "root", None)
     if node is None or not isinstance(root, LocalRoot) or root.epoch != engine.epoch:
         if engine.tree is None:  # the publishing thread starts with it
             engine.begin(engine.monotonic())
-        engine.note(Unattributed((charge,), minute, own or NOBODY))
+        engine.note(Unattributed((charge,), minute, own or NOBODY, rules))
         return
     if node.is_open:
         node.use(charge)
     else:
         _add_below(node, charge.usd)
     if root.span is None:
-        engine.note(Late(root, 0.0, 0, (charge,), own, minute, LATE_ENTRY if node.is_entry else LATE_INNER))
+        engine.note(Late(root, 0.0, 0, (charge,), own, minute, LATE_ENTRY if node.is_entry else LATE_INNER, rules))
     else:
         root.gather(charge, own, ENTRY if node.is_entry else INNER, minute)
+        if rules:
+            root.note_guarded((charge,), own, minute, rules)
 
 
 def _add_below(node: SpanNode, usd: float) -> None:

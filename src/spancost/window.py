@@ -132,6 +132,15 @@ class ChargeKey(NamedTuple):
     """One of `POSITIONS`."""
 
 
+class CostlyRequest(NamedTuple):
+    """A request that goes on, with what it has cost so far."""
+
+    labels: EntryLabels
+    attribution: Attribution
+    usd: float
+    trace_id: int
+
+
 class RequestKey(NamedTuple):
     """Local roots counted together (SERVER, CONSUMER and parentless ones of any kind)."""
 
@@ -142,6 +151,17 @@ class RequestKey(NamedTuple):
     """`ok` or `error`."""
     served: bool
     """True for SERVER and CONSUMER local roots, which the request-cost histogram counts."""
+
+
+class GuardedKey(NamedTuple):
+    """Charges that a guard has settled with its budgets already."""
+
+    minute: int
+    line: PriceLine
+    labels: EntryLabels
+    attribution: Attribution
+    rules: frozenset[str]
+    """Names of the rules of those budgets."""
 
 
 class ChargeSum:
@@ -166,7 +186,7 @@ class ChargeSum:
 class RequestSum:
     """Sums of one `RequestKey`."""
 
-    __slots__ = ("buckets", "count", "total_usd")
+    __slots__ = ("buckets", "costliest_trace", "costliest_usd", "count", "total_usd")
 
     def __init__(self, bucket_count: int) -> None:
         self.count = 0
@@ -174,12 +194,18 @@ class RequestSum:
         """Sum of the local roots' totals as exported, USD."""
         self.buckets = [0] * bucket_count
         """Requests per bucket of `names.REQUEST_COST_BUCKETS_USD`, not cumulative; the last is +Inf."""
+        self.costliest_usd = 0.0
+        """Total of the local root that has cost the most, USD."""
+        self.costliest_trace = 0
+        """Its trace id; 0 if none has cost anything."""
 
     def add(self, other: RequestSum) -> None:
         """Add another sum to this one."""
         self.count += other.count
         self.total_usd += other.total_usd
         self.buckets = [one + more for one, more in zip(self.buckets, other.buckets, strict=True)]
+        if other.costliest_usd > self.costliest_usd:
+            self.costliest_usd, self.costliest_trace = other.costliest_usd, other.costliest_trace
 
 
 class KeptNode(NamedTuple):
@@ -207,6 +233,9 @@ class KeptTrace(NamedTuple):
     nodes: tuple[KeptNode, ...]
 
 
+_NO_GUARDED: Final[Mapping[GuardedKey, ChargeSum]] = {}
+
+
 class Batch(NamedTuple):
     """What a flush hands to the sinks."""
 
@@ -217,3 +246,5 @@ class Batch(NamedTuple):
     """USD by component among the charges that lie below local roots given up before they were exported: late money."""
     health: Mapping[str, int] = _NO_COUNTS
     """What went wrong in ourselves since the batch before: `EVICTIONS`, `OTHER`, and `ERROR` with a place behind it."""
+    guarded: Mapping[GuardedKey, ChargeSum] = _NO_GUARDED
+    """What of the charges is not to be added to the budgets of these rules: their guards have done it."""

@@ -1,0 +1,480 @@
+"""Keeps the budgets of a process: adds up what each flush brings, shares it by the store, and says what has changed.
+
+Called on the publishing thread (`write`, `tick`), never in a request. A store that is away keeps back nothing but alerts;
+what could not be sent is counted on top of what the store has said last, and sent, once, when it is there again.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+from spancost import names
+from spancost.budgets.alerting import AlertFacts, alert_of
+from spancost.budgets.contributors import Contributors
+from spancost.budgets.evaluation import Evaluator, Reading, request_reading
+from spancost.budgets.matching import Hit, Matcher
+from spancost.budgets.rules import ASSUME_USD, OVERFLOW_KEY, AnyRule, BudgetRule, RequestRule
+from spancost.budgets.states import step
+from spancost.budgets.store import (
+    OK,
+    Cell,
+    Changes,
+    Delivery,
+    OutboxEntry,
+    StateRecord,
+    Store,
+    StoreUnavailableError,
+    Sums,
+)
+from spancost.budgets.tracks import oldest_slot, tracks_of
+from spancost.budgets.view import View
+from spancost.charge import PriceLine
+from spancost.window import IDLE, Attribution, Batch, CostlyRequest, EntryLabels, Origin
+
+if TYPE_CHECKING:
+    from spancost._guard import ErrorLog
+
+logger: Final = logging.getLogger("spancost")
+_FORGET_EVERY_S: Final = 600.0
+_NOISE: Final = 1e-9
+"""Part of what was added and taken off again that may be left by rounding."""
+_MAX_UNSENT: Final = 200_000
+"""Cells that wait for a store that is away."""
+
+
+class Delivers(Protocol):
+    """Sends the alerts that lie in a store."""
+
+    def wake(self) -> None:
+        """There is something new."""
+        ...
+
+    def flush(self, timeout_s: float) -> bool:
+        """Try once what is due."""
+        ...
+
+
+class Standing(NamedTuple):
+    """How one key of a rule stands, for metrics and for people."""
+
+    rule: AnyRule
+    key: str
+    state: StateRecord
+    reading: Reading
+
+
+class BudgetBook:
+    """Sink of an engine that keeps the budgets.
+
+    Args:
+        rules: All rules, checked.
+
+        origin: Service and environment of the process.
+
+        store: Where sums, states and alerts are shared.
+
+        channels: Names of the channels that alerts go to.
+
+        errors: Where our own errors are counted.
+
+        deliverer: Sends what lies in the store.
+
+        costly_requests: Returns the requests that go on and have cost more than so many USD.
+
+        now: Clock, Unix seconds.
+    """
+
+    name = "budgets"
+
+    def __init__(
+        self,
+        rules: Sequence[AnyRule],
+        origin: Origin,
+        store: Store,
+        *,
+        channels: Sequence[str],
+        errors: ErrorLog,
+        deliverer: Delivers | None = None,
+        costly_requests: Callable[[float], Sequence[CostlyRequest]] | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.rules = tuple(rules)
+        self.origin = origin
+        self.store = store
+        self.deliverer = deliverer
+        self._channels = tuple(channels)
+        self._errors = errors
+        self._now = now
+        self._costly_requests = costly_requests
+        budgets = {rule.name: rule for rule in rules if isinstance(rule, BudgetRule)}
+        # A rule about a budget adds up what that budget does.
+        shaped = [_shape_of(rule, budgets) for rule in rules]
+        self.matcher = Matcher(shaped, origin)
+        self.per = tuple(rule.per for rule in shaped)
+        self._max_keys = tuple(rule.max_keys for rule in shaped)
+        self._counts_idle = tuple(rule.include_idle for rule in shaped)
+        self._unpriced_usd = tuple(rule.assume_usd if rule.on_unpriced == ASSUME_USD else 0.0 for rule in shaped)
+        self.tracks = tuple(tracks_of(rule, budgets) for rule in rules)
+        self._place_of = {rule.name: place for place, rule in enumerate(rules)}
+        limits = [rule.max_request_usd for rule in rules if isinstance(rule, RequestRule)]
+        self.least_request_usd = min(limits, default=float("inf"))
+        """A request that has cost no more is over no rule's limit, USD."""
+        self._reset()
+
+    def _reset(self) -> None:
+        self._lock = threading.RLock()
+        self._writer = uuid.uuid4().hex
+        self._number = 0
+        self._sending: Delivery | None = None
+        self._unsent: dict[Cell, Sums] = {}
+        self._cursor = 0
+        self._view = View()
+        self._evaluator = Evaluator(self.rules, self.tracks, self._view)
+        self._keys: list[set[str]] = [set() for _ in self.rules]
+        self._again: set[tuple[int, str]] = set()
+        """What another process was faster with."""
+        self._contributors = Contributors(self._now)
+        self._forgot_at = 0.0
+        self._incomplete_told: set[str] = set()
+        self.alarms: Mapping[Hit, str] = {}
+        """Rules and keys that are not ok, with their state; replaced as a whole, so that anybody may read it."""
+        self.standings: tuple[Standing, ...] = ()
+        """Of the last tick; replaced as a whole."""
+        self.is_store_away = False
+        self.dropped_usd = 0.0
+        """What could not be kept for a store that was away for too long, USD."""
+
+    # --- what comes in ------------------------------------------------------------------------------------------
+
+    def write(self, batch: Batch, *, final: bool) -> None:
+        """Add what was charged since the last flush, and see what follows."""
+        with self._lock:
+            touched = self._add(batch)  # in one step: the same batch may be given again after an error in it
+            self._followed(batch, touched)
+        if final and self.deliverer is not None:
+            self.deliverer.wake()
+
+    def _followed(self, batch: Batch, touched: set[tuple[int, str]]) -> None:
+        try:
+            self._see_requests(batch)
+            self._sync(touched)
+        except Exception:
+            self._errors.caught("budgets")
+
+    def tick(self) -> None:
+        """See what others have spent, what time has changed, and what requests that go on have cost."""
+        found: Sequence[CostlyRequest] = ()
+        if self._costly_requests is not None and self.least_request_usd != float("inf"):
+            found = self._costly_requests(self.least_request_usd)
+        with self._lock:
+            for request in found:
+                hits = self.matcher.of_request(request.labels, request.attribution)
+                self._see_request(hits, request.usd, request.trace_id)
+            self._sync(set())
+
+    def _add(self, batch: Batch) -> set[tuple[int, str]]:
+        """Add a batch to what is to be sent; return what it has touched."""
+        if self.matcher.is_idle:
+            return set()
+        adds: dict[Cell, Sums] = {}
+        touched: set[tuple[int, str]] = set()
+        taken_off: set[Cell] = set()
+        for key, sums in batch.charges.items():
+            line = key.line
+            if line.status == names.DUPLICATE:
+                continue
+            is_idle = key.position == IDLE
+            for hit in self.matcher.of_charge(line, key.labels, key.attribution):
+                if is_idle and not self._counts_idle[hit.rule]:
+                    continue
+                added = self.sums_of(hit.rule, line, sums.usd, sums.count)
+                where = self._add_to(adds, hit, key.minute, added)
+                touched.add(where)
+                self._contributors.add(where, key.labels, line, added.usd)
+        for guarded, sums in batch.guarded.items():
+            for hit in self.matcher.of_charge(guarded.line, guarded.labels, guarded.attribution):
+                if self.rules[hit.rule].name in guarded.rules:
+                    less = self.sums_of(hit.rule, guarded.line, sums.usd, sums.count)
+                    self._add_to(adds, hit, guarded.minute, Sums().minus(less), taken_off)
+        for cell in taken_off:
+            left = adds[cell]
+            if not left.calls and not left.unpriced and abs(left.usd) < _NOISE:
+                del adds[cell]
+        for cell, more in adds.items():
+            before = self._unsent.get(cell)
+            if before is None and len(self._unsent) >= _MAX_UNSENT:
+                self.dropped_usd += more.usd
+                self._errors.counts["budgets.dropped"] = self._errors.counts.get("budgets.dropped", 0) + 1
+                continue
+            self._unsent[cell] = more if before is None else before.plus(more)
+        return touched
+
+    def _add_to(
+        self, adds: dict[Cell, Sums], hit: Hit, minute: int, sums: Sums, cells: set[Cell] | None = None
+    ) -> tuple[int, str]:
+        key = self.admitted(hit)
+        name = self.rules[hit.rule].name
+        for track in self.tracks[hit.rule]:
+            cell = Cell(name, track.index, key, track.slot_of(minute))
+            before = adds.get(cell)
+            adds[cell] = sums if before is None else before.plus(sums)
+            if cells is not None:
+                cells.add(cell)
+        return hit.rule, key
+
+    def admitted(self, hit: Hit) -> str:
+        """Return the key under which a hit is kept: its own, or `other` beyond the rule's bound."""
+        known = self._keys[hit.rule]
+        if hit.key not in known:
+            if len(known) >= self._max_keys[hit.rule]:
+                return OVERFLOW_KEY
+            known.add(hit.key)
+        return hit.key
+
+    def sums_of(self, place: int, line: PriceLine, usd: float, calls: int) -> Sums:
+        """Return what a charge adds to a rule.
+
+        Args:
+            place: Of the rule.
+
+            line: What is charged.
+
+            usd: Its effective cost, USD.
+
+            calls: Calls that it stands for.
+        """
+        if line.status == names.UNPRICED:
+            assumed = calls * self._unpriced_usd[place]
+            return Sums(usd + assumed, assumed, calls, calls)
+        return Sums(usd, usd if line.status == names.ESTIMATED else 0.0, 0, calls)
+
+    # --- the store ----------------------------------------------------------------------------------------------
+
+    def _sync(self, touched: set[tuple[int, str]]) -> None:
+        now = self._now()
+        dirty = touched | self._again
+        self._again = set()
+        try:
+            dirty |= self._exchange()
+            if now - self._forgot_at >= _FORGET_EVERY_S or now < self._forgot_at:
+                self._forgot_at = now
+                self._forget(now)
+            self.is_store_away = False
+        except StoreUnavailableError as error:
+            self.is_store_away = True
+            self._errors.counts["budgets.store"] = self._errors.counts.get("budgets.store", 0) + 1
+            self._errors.log_once("budgets.store", "the store of budgets is away, what is spent waits: %s", error)
+        waiting = dict(self._unsent)
+        if self._sending is not None:
+            for cell, sums in self._sending.adds.items():
+                waiting[cell] = waiting.get(cell, Sums()).plus(sums)
+        self._view.set_unsent(waiting)
+        self._evaluate(dirty, now)
+
+    def _exchange(self) -> set[tuple[int, str]]:
+        """Send what is to be sent and take over what has changed; return the rules and keys of that."""
+        changed: set[tuple[int, str]] = set()
+        while True:
+            if self._sending is None and self._unsent:
+                self._number += 1
+                self._sending = Delivery(self._writer, self._number, self._unsent)
+                self._unsent = {}
+            changes = self.store.exchange(self._sending, self._cursor)
+            self._sending = None
+            changed |= self._take_over(changes)
+            if not self._unsent:
+                return changed
+
+    def _take_over(self, changes: Changes) -> set[tuple[int, str]]:
+        if changes.is_reset:
+            self._view.clear()
+        self._cursor = changes.cursor
+        changed: set[tuple[int, str]] = set()
+        for cell, sums in changes.cells:
+            place = self._place_of.get(cell.rule)
+            if place is None or cell.track >= len(self.tracks[place]):
+                continue  # a rule of another configuration
+            self._view.set(cell, sums)
+            self._keys[place].add(cell.key)
+            changed.add((place, cell.key))
+        for record in changes.states:
+            place = self._place_of.get(record.rule)
+            if place is not None:
+                self._view.states[record.rule, record.key] = record
+                changed.add((place, record.key))
+        return changed
+
+    def _forget(self, now: float) -> None:
+        oldest: dict[tuple[str, int], int] = {}
+        for rule, tracks in zip(self.rules, self.tracks, strict=True):
+            for track in tracks:
+                slot = oldest_slot(track, now)
+                if slot > 0:
+                    oldest[rule.name, track.index] = slot
+                    self._view.forget(rule.name, track.index, slot)
+        self.store.forget(oldest, now=now)
+        living: list[set[str]] = [set() for _ in self.rules]
+        for name, key in (*self._view.keys(), *self._view.states):
+            place = self._place_of.get(name)
+            if place is not None:
+                living[place].add(key)
+        self._keys = living
+        self.standings = tuple(
+            standing for standing in self.standings if standing.key in living[self._place_of[standing.rule.name]]
+        )
+        self._contributors.forget()
+
+    # --- what follows -------------------------------------------------------------------------------------------
+
+    def _evaluate(self, dirty: set[tuple[int, str]], now: float) -> None:
+        for (name, key), record in self._view.states.items():
+            if record.state != OK:
+                dirty.add((self._place_of[name], key))
+        for standing in self.standings:
+            if _moves(standing.reading, now):
+                dirty.add((self._place_of[standing.rule.name], standing.key))
+        kept = {(standing.rule.name, standing.key): standing for standing in self.standings}
+        alarms: dict[Hit, str] = {}
+        for place, key in dirty:
+            rule = self.rules[place]
+            reading = self._evaluator.read(rule, key, now)
+            if reading is None and isinstance(rule, RequestRule):
+                reading = request_reading(rule, 0.0)  # well again a cooldown after the last one
+            if reading is not None:
+                self._step(rule, key, reading, now)
+                kept[rule.name, key] = Standing(rule, key, self._record(rule.name, key), reading)
+        for (name, key), record in self._view.states.items():
+            if record.state != OK:
+                alarms[Hit(self._place_of[name], key)] = record.state
+        self.alarms = alarms
+        self.standings = tuple(kept.values())
+
+    def fresh_standings(self) -> tuple[Standing, ...]:
+        """Return how every key of every rule stands now, also where nothing has been spent lately."""
+        with self._lock:
+            now = self._now()
+            found: list[Standing] = []
+            for name, key in dict.fromkeys((*self._view.keys(), *self._view.states)):
+                rule = self.rules[self._place_of[name]]
+                reading = self._evaluator.read(rule, key, now)
+                if reading is not None:
+                    found.append(Standing(rule, key, self._record(name, key), reading))
+            return tuple(found)
+
+    def _record(self, name: str, key: str) -> StateRecord:
+        return self._view.states.get((name, key)) or StateRecord(name, key)
+
+    def _step(
+        self, rule: AnyRule, key: str, reading: Reading, now: float, trace: tuple[float, int] | None = None
+    ) -> None:
+        before = self._record(rule.name, key)
+        done = step(before, reading.seen, now, cooldown_s=rule.cooldown_s, episode=uuid.uuid4().hex)
+        if done.record is before:
+            return
+        if reading.seen.is_incomplete and not before.is_incomplete and rule.name not in self._incomplete_told:
+            self._incomplete_told.add(rule.name)
+            logger.warning(
+                "budget rule %s is incomplete: something it counts has no price (spancost doctor says what)", rule.name
+            )
+        place = self._place_of[rule.name]
+        top = self._contributors.top((place, key))
+        facts = AlertFacts(
+            rule, key, self.per[place], reading, self.origin, self.store.scope, now, top,
+            self._contributors.costliest((place, key)) if trace is None else trace,
+        )  # fmt: skip
+        alerts = [alert_of(facts, event, done.record) for event in done.events]
+        channels = rule.notify or self._channels
+        entries = [OutboxEntry(f"{alert.id}:{channel}", alert.as_json()) for alert in alerts for channel in channels]
+        try:
+            is_first = self.store.transition(done.record, entries)
+        except StoreUnavailableError as error:
+            self._errors.log_once("budgets.store", "the store of budgets is away, alerts wait: %s", error)
+            self._again.add((place, key))
+            return
+        if not is_first:
+            self._again.add((place, key))
+            return
+        self._view.states[rule.name, key] = done.record
+        if entries and self.deliverer is not None:
+            self.deliverer.wake()
+
+    # --- single requests ----------------------------------------------------------------------------------------
+
+    def _see_requests(self, batch: Batch) -> None:
+        for key, sums in batch.requests.items():
+            if not sums.costliest_trace:
+                continue
+            hits = self.matcher.of_request(key.labels, key.attribution)
+            for hit in hits:
+                self._contributors.see_trace((hit.rule, self.admitted(hit)), sums.costliest_usd, sums.costliest_trace)
+            if sums.costliest_usd > self.least_request_usd:
+                self._see_request(hits, sums.costliest_usd, sums.costliest_trace)
+
+    def _see_request(self, hits: Iterable[Hit], usd: float, trace_id: int) -> None:
+        now = self._now()
+        for hit in hits:
+            rule = self.rules[hit.rule]
+            if isinstance(rule, RequestRule) and usd > rule.max_request_usd:
+                self._step(rule, self.admitted(hit), request_reading(rule, usd), now, (usd, trace_id))
+
+    def marks(self, labels: EntryLabels, attribution: Attribution, total_usd: float) -> tuple[str, ...]:
+        """Return what a local root that ends says of its budgets: `rule:state` of each that is not ok.
+
+        Called in a span's end, under the engine's lock: reads what is there, waits for nothing.
+
+        Args:
+            labels: The root's.
+
+            attribution: The root's.
+
+            total_usd: What it has cost.
+        """
+        alarms = self.alarms
+        if not alarms and total_usd <= self.least_request_usd:
+            return ()
+        said: list[str] = []
+        for hit in self.matcher.of_request(labels, attribution):
+            rule = self.rules[hit.rule]
+            state = alarms.get(hit)
+            if isinstance(rule, RequestRule):
+                state = "breached" if total_usd > rule.max_request_usd else None
+            if state is not None:
+                said.append(f"{rule.name}:{state}")
+        return tuple(said)
+
+    # --- life ---------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Send what is left, and let go of the store."""
+        with self._lock:
+            self._sync(set())
+        if self.deliverer is not None:
+            self.deliverer.flush(_LAST_FLUSH_S)
+        self.store.close()
+
+    def after_fork_in_child(self) -> None:
+        """Start with what the store says: what the parent has not sent yet is the parent's."""
+        self.store.after_fork_in_child()
+        self._reset()
+
+
+_LAST_FLUSH_S: Final = 2.0
+
+
+def _moves(reading: Reading, now: float) -> bool:
+    """True if a reading changes though nothing is spent: its window rolls, or is over."""
+    period = reading.period
+    if period is None or period.end is None:
+        return period is None and reading.spend.usd > 0
+    return now >= period.end
+
+
+def _shape_of(rule: AnyRule, budgets: Mapping[str, BudgetRule]) -> AnyRule:
+    """Return the rule whose match and split hold for a rule: those of its budget where it speaks about one."""
+    budget = getattr(rule, "budget", "")
+    return budgets[budget] if budget else rule

@@ -1,0 +1,187 @@
+"""Money that a guard has reserved, and what really came of it: the part of guards that the span path knows.
+
+A reservation collects the charges of the spans that were started under it. When its guard has been left and the last of
+those spans has ended (a stream outlives the `with`), it is handed over to be settled. Nothing here waits or takes a
+lock: each step is one operation of a set, a list or a queue that other threads, signal handlers and finalizers may
+interrupt.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from spancost.charge import Charge, calls_of
+
+if TYPE_CHECKING:
+    from spancost.budgets.store import Claim
+    from spancost.nodes import SpanNode
+
+KEY: Final = "spancost-reservation"
+"""Where a context carries the innermost reservation."""
+_NO_RULES: Final[frozenset[str]] = frozenset()
+
+is_used = False
+"""No guard has been entered in this process yet: the span path looks no further."""
+
+
+class TakenCharge(NamedTuple):
+    """A charge that belongs to a reservation."""
+
+    charge: Charge
+    calls: int
+    minute: int
+    """UTC minute of its span's end."""
+    rules: frozenset[str]
+    """Those of the reservation's rules that it is settled with."""
+
+
+class Reservation:
+    """One guarded call, or block of calls.
+
+    Args:
+        id: Of the lease in the store; empty if nothing was reserved there.
+
+        claims: What was reserved, by the name of the rule.
+
+        outer: The reservation around it. A rule that both claim is settled by this one.
+
+        on_done: Called once when all that it covers has ended; may be called on any thread, also in a span's end.
+    """
+
+    __slots__ = ("_is_left", "_once", "_open", "began_s", "claims", "id", "on_done", "outer", "rules", "taken")
+
+    def __init__(
+        self,
+        id: str,
+        claims: Mapping[str, Claim],
+        outer: Reservation | None,
+        on_done: Callable[[Reservation], None],
+    ) -> None:
+        self.id = id
+        self.claims = claims
+        self.rules = frozenset(claims)
+        self.outer = None if outer is None or outer.is_settled else outer
+        self.on_done = on_done
+        self.taken: list[TakenCharge] = []
+        self.began_s = time.monotonic()
+        self._open: set[int] = set()
+        self._is_left = False
+        self._once: dict[str, object] = {}
+
+    @property
+    def is_settled(self) -> bool:
+        """True once it was handed over: what comes later is nobody's but the flush's."""
+        return bool(self._once)
+
+    def enter(self, place: object) -> bool:
+        """Keep it open for something, until `leave`; False if it is settled already."""
+        token = id(place)
+        self._open.add(token)
+        if self._once:
+            self._open.discard(token)
+            return False
+        if self.outer is not None:
+            self.outer.enter(place)
+        return True
+
+    def take(self, charges: Sequence[Charge], minute: int, settled: frozenset[str] = _NO_RULES) -> frozenset[str]:
+        """Take charges; return the names of all rules that they are settled with.
+
+        Args:
+            charges: Of one span.
+
+            minute: UTC minute of its end.
+
+            settled: Rules that a reservation inside this one settles them with.
+        """
+        mine = self.rules - settled
+        if self._once:
+            mine = _NO_RULES
+        elif mine:
+            for charge, calls in zip(charges, calls_of(charges), strict=True):
+                mine = self._take(TakenCharge(charge, calls, minute, mine))
+        rules = settled | mine
+        return rules if self.outer is None else self.outer.take(charges, minute, rules)
+
+    def _take(self, taken: TakenCharge) -> frozenset[str]:
+        self.taken.append(taken)
+        if self._once:
+            # Settled meanwhile. Who gets hold of the charge has it: this one, or the settlement that empties the list.
+            try:
+                self.taken.remove(taken)
+            except ValueError:
+                return taken.rules
+            return _NO_RULES
+        return taken.rules
+
+    def drained(self) -> list[TakenCharge]:
+        """Return what was taken, each charge once."""
+        found: list[TakenCharge] = []
+        while self.taken:
+            try:
+                found.append(self.taken.pop())
+            except IndexError:
+                break
+        return found
+
+    def leave(self, place: object) -> None:
+        """Something that has kept it open is over."""
+        self._open.discard(id(place))
+        if self.outer is not None:
+            self.outer.leave(place)
+        self._settle_if_done()
+
+    def left(self) -> None:
+        """The guard itself has been left; its spans may go on."""
+        self._is_left = True
+        self._settle_if_done()
+
+    def give_up(self) -> None:
+        """Settle with what is known, though something under it has not ended."""
+        self._is_left = True
+        self._open.clear()
+        self._settle_if_done()
+
+    def take_over(self, node: SpanNode) -> None:
+        """Cover a span that is going to be charged for one that was started under this."""
+        if self.enter(node):
+            node.reservation = self
+            node.is_plain = False
+
+    def _settle_if_done(self) -> None:
+        if self._is_left and not self._open:
+            mine = object()
+            if self._once.setdefault("by", mine) is mine:  # in one step: it lets exactly one thread through
+                self.on_done(self)
+
+
+def enter(context: Mapping[str, Any], node: SpanNode) -> None:
+    """Put a span that starts under the reservation of its context, if there is one."""
+    found = context.get(KEY)
+    if isinstance(found, Reservation) and found.enter(node):
+        node.reservation = found
+        node.is_plain = False
+
+
+def leave(node: SpanNode, charges: Sequence[Charge], minute: int) -> frozenset[str]:
+    """Leave the charges of a span that ends with its reservation; return the rules that it settles them with."""
+    found, node.reservation = node.reservation, None
+    if found is None:
+        return _NO_RULES
+    rules = found.take(charges, minute) if charges else _NO_RULES
+    found.leave(node)
+    return rules
+
+
+def take(context: Mapping[str, Any], charge: Charge, minute: int) -> frozenset[str]:
+    """Leave usage that was reported in a context with its reservation; return the rules that it settles it with."""
+    found = context.get(KEY)
+    return found.take((charge,), minute) if isinstance(found, Reservation) else _NO_RULES
+
+
+def mark_used() -> None:
+    """Have the span path look for reservations from now on."""
+    global is_used
+    is_used = True
