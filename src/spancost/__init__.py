@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from spancost._install import flush, install, shutdown
     from spancost.attribution import attribute
     from spancost.before_freeze import flush_before_return
+    from spancost.budget_guard import guard
+    from spancost.budgets.decision import BudgetExceeded, Decision
     from spancost.config import Config, load_config
     from spancost.errors import ConfigError, SpancostError
     from spancost.exporter import CostSpanExporter
@@ -30,6 +32,9 @@ __all__ = [
     "add_usage",
     "current_cost",
     "RequestCost",
+    "guard",
+    "Decision",
+    "BudgetExceeded",
     "CostSpanProcessor",
     "CostSpanExporter",
     "MeterAll",
@@ -49,6 +54,9 @@ _HOMES = {
     "add_usage": "spancost.usage",
     "current_cost": "spancost.usage",
     "RequestCost": "spancost.usage",
+    "guard": "spancost.budget_guard",
+    "Decision": "spancost.budgets.decision",
+    "BudgetExceeded": "spancost.budgets.decision",
     "CostSpanProcessor": "spancost.processor",
     "CostSpanExporter": "spancost.exporter",
     "MeterAll": "spancost.sampler",

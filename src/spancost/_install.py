@@ -277,6 +277,10 @@ def build_engine(
         )
         if config.ledger and not _has(engine, "ledger"):  # a child forked in the middle of this does it again
             engine.add_sink(_ledger(config, resource))
+        if config.budget_rules and not _has(engine, "budgets"):
+            from spancost.budgets.opening import add_budgets
+
+            add_budgets(engine, origin_of(resource))
 
     engine.prepare = prepare
     engine.upkeep.append(lambda: _attach_what_is_there(engine))

@@ -14,6 +14,7 @@ from opentelemetry import trace
 
 from spancost import names
 from spancost.capture.facts import NODE_ATTRIBUTE
+from spancost.each_step import wrapped_async_generator, wrapped_generator
 from spancost.window import Attribution, filled, free_labels
 from spancost.window import label_text as _label
 
@@ -110,36 +111,12 @@ class attribute:
             return cast("_F", in_task)
         if inspect.isasyncgenfunction(function):
 
-            @functools.wraps(function)
-            async def in_async_generator(*args: Any, **kwargs: Any) -> Any:
-                iterator = function(*args, **kwargs)
-                step = iterator.__anext__()
-                try:
-                    while True:
-                        # Entered for each step: between steps the consumer's own context is in force.
-                        with again():
-                            try:
-                                item = await step
-                            except StopAsyncIteration:
-                                return
-                        try:
-                            step = iterator.asend((yield item))
-                        except GeneratorExit:
-                            raise
-                        except BaseException as thrown:
-                            step = iterator.athrow(thrown)
-                finally:
-                    with again():
-                        await iterator.aclose()
+            async def begin() -> _Labelled:
+                return _Labelled(again)
 
-            return cast("_F", in_async_generator)
+            return cast("_F", wrapped_async_generator(function, begin))
         if inspect.isgeneratorfunction(function):
-
-            @functools.wraps(function)
-            def in_generator(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-                return (yield from _stepwise(function(*args, **kwargs), again))
-
-            return cast("_F", in_generator)
+            return cast("_F", wrapped_generator(function, lambda: _Labelled(again)))
 
         @functools.wraps(function)
         def in_call(*args: Any, **kwargs: Any) -> Any:
@@ -149,25 +126,16 @@ class attribute:
         return cast("_F", in_call)
 
 
-def _stepwise(generator: Generator[Any, Any, Any], again: Callable[[], attribute]) -> Generator[Any, Any, Any]:
-    """Run each step of a generator inside the attribution, and the consumer outside of it."""
-    send: Any = None
-    error: BaseException | None = None
-    while True:
-        with again():
-            try:
-                item = generator.send(send) if error is None else generator.throw(error)
-            except StopIteration as stop:
-                return stop.value
-        error = None
-        try:
-            send = yield item
-        except GeneratorExit:
-            with again():
-                generator.close()
-            raise
-        except BaseException as thrown:
-            error = thrown
+class _Labelled:
+    """A run of a generator whose steps carry labels."""
+
+    __slots__ = ("inside",)
+
+    def __init__(self, inside: Callable[[], attribute]) -> None:
+        self.inside = inside
+
+    def end(self) -> None:
+        """Nothing to do."""
 
 
 @contextmanager

@@ -24,7 +24,21 @@ class Gauge(NamedTuple):
 
 
 def gauges(engine: CostEngine, totals: MetricTotals) -> list[Gauge]:
-    """Return all internal gauges with their present values."""
+    """Return all gauges with their present values: those about ourselves, and those of budgets where there are any."""
+    return [*_own_gauges(engine, totals), *budget_gauges(engine)]
+
+
+def budget_gauges(engine: CostEngine) -> list[Gauge]:
+    """Return how budgets stand; nothing where there are none."""
+    book = engine.budgets
+    if book is None:
+        return []
+    from spancost.budgets.gauges import gauges_of
+
+    return gauges_of(book, engine.config.max_series_per_metric)
+
+
+def _own_gauges(engine: CostEngine, totals: MetricTotals) -> list[Gauge]:
     now = time.time()
     folded = [({"metric": name}, float(count)) for name, count in totals.folded().items() if count]
     return [

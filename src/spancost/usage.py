@@ -15,6 +15,7 @@ from spancost import names
 from spancost.attribution import from_attributes, names_label, tags_of
 from spancost.budgets import reservation
 from spancost.capture.facts import NODE_ATTRIBUTE
+from spancost.entry_labels import final_labels
 from spancost.journal import NO_RULES, Late, Unattributed
 from spancost.nodes import NOBODY, LocalRoot, SpanNode, unpriced_of
 from spancost.span_attributes import mapping_of
@@ -69,7 +70,7 @@ def add_usage(name: str, quantity: float, unit: str, usd: float | None = None) -
         return
     try:
         if engine.tree is None:
-            _get_ready(engine)
+            get_ready(engine)
         now_ns = time.time_ns()
         charge = engine.meters.custom.charge(name, quantity, unit, usd, now_ns, engine.errors)
         context = get_current()
@@ -83,7 +84,40 @@ def add_usage(name: str, quantity: float, unit: str, usd: float | None = None) -
         engine.errors.caught("add_usage")
 
 
-def _get_ready(engine: CostEngine) -> None:
+def connected_engine() -> CostEngine | None:
+    """Return the engine that usage is booked with."""
+    return _engine
+
+
+def present_values() -> Mapping[str, str]:
+    """Return what is known of the present work, by the dimensions that budget rules look at; empty ones are left out."""
+    engine = _engine
+    if engine is None:
+        return {}
+    try:
+        context = get_current()
+        whose = tags_of(context) or NOBODY
+        found: dict[str, str] = {}
+        span = context.get(_SPAN_KEY)
+        node = getattr(span, NODE_ATTRIBUTE, None)
+        root = getattr(node, "root", None)
+        if node is not None and isinstance(root, LocalRoot) and root.epoch == engine.epoch and root.span is not None:
+            own = engine.attributing.of_span(node, dict(mapping_of(span)), is_charged=True)
+            attributes = dict(mapping_of(root.span))
+            labels = root.labels or final_labels(root.span.name, root.kind, attributes, engine.config.entrypoint)
+            whose = filled(filled(whose, own or NOBODY), engine.attributing.of_root(root, attributes, labels))
+            found = {"route": labels.http_route, "entrypoint": labels.entrypoint}
+        elif engine.attributing.baggage:
+            whose = filled(whose, engine.attributing.carried(context) or NOBODY)
+        found |= zip(names.ATTRIBUTION_LABELS, whose[:3], strict=True)
+        return {name: value for name, value in found.items() if value}
+    except Exception:
+        engine.errors.caught("guard")
+        return {}
+
+
+def get_ready(engine: CostEngine) -> None:
+    """Settle region, machine and budgets where no span has started yet."""
     from spancost._install import resource_of_process
 
     engine.get_ready(resource_of_process())

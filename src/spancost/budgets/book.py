@@ -1,7 +1,7 @@
 """Keeps the budgets of a process: adds up what each flush brings, shares it by the store, and says what has changed.
 
-Called on the publishing thread (`write`, `tick`), never in a request. A store that is away keeps back nothing but alerts;
-what could not be sent is counted on top of what the store has said last, and sent, once, when it is there again.
+Called on the publishing thread (`write`, `tick`), never in a request. A store that is away keeps back nothing but
+alerts; what could not be sent is counted on top of what the store has said last, and sent, once, when it is back.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from spancost import names
 from spancost.budgets.alerting import AlertFacts, alert_of
 from spancost.budgets.contributors import Contributors
 from spancost.budgets.evaluation import Evaluator, Reading, request_reading
+from spancost.budgets.guard import Guards
 from spancost.budgets.matching import Hit, Matcher
 from spancost.budgets.rules import ASSUME_USD, OVERFLOW_KEY, AnyRule, BudgetRule, RequestRule
 from spancost.budgets.states import step
@@ -56,6 +57,10 @@ class Delivers(Protocol):
 
     def flush(self, timeout_s: float) -> bool:
         """Try once what is due."""
+        ...
+
+    def after_fork_in_child(self) -> None:
+        """What the parent delivers is the parent's."""
         ...
 
 
@@ -109,7 +114,7 @@ class BudgetBook:
         self.deliverer = deliverer
         self._channels = tuple(channels)
         self._errors = errors
-        self._now = now
+        self.now = now
         self._costly_requests = costly_requests
         budgets = {rule.name: rule for rule in rules if isinstance(rule, BudgetRule)}
         # A rule about a budget adds up what that budget does.
@@ -120,6 +125,8 @@ class BudgetBook:
         self._counts_idle = tuple(rule.include_idle for rule in shaped)
         self._unpriced_usd = tuple(rule.assume_usd if rule.on_unpriced == ASSUME_USD else 0.0 for rule in shaped)
         self.tracks = tuple(tracks_of(rule, budgets) for rule in rules)
+        self.guards = Guards(self, errors)
+        """Stop calls before they are made."""
         self._place_of = {rule.name: place for place, rule in enumerate(rules)}
         limits = [rule.max_request_usd for rule in rules if isinstance(rule, RequestRule)]
         self.least_request_usd = min(limits, default=float("inf"))
@@ -138,13 +145,15 @@ class BudgetBook:
         self._keys: list[set[str]] = [set() for _ in self.rules]
         self._again: set[tuple[int, str]] = set()
         """What another process was faster with."""
-        self._contributors = Contributors(self._now)
+        self._contributors = Contributors(self.now)
         self._forgot_at = 0.0
         self._incomplete_told: set[str] = set()
         self.alarms: Mapping[Hit, str] = {}
         """Rules and keys that are not ok, with their state; replaced as a whole, so that anybody may read it."""
         self.standings: tuple[Standing, ...] = ()
         """Of the last tick; replaced as a whole."""
+        self.standing_of: Mapping[tuple[str, str], Standing] = {}
+        """The same by rule and key."""
         self.is_store_away = False
         self.dropped_usd = 0.0
         """What could not be kept for a store that was away for too long, USD."""
@@ -156,8 +165,10 @@ class BudgetBook:
         with self._lock:
             touched = self._add(batch)  # in one step: the same batch may be given again after an error in it
             self._followed(batch, touched)
-        if final and self.deliverer is not None:
-            self.deliverer.wake()
+        if final:
+            self.guards.settle()
+            if self.deliverer is not None:
+                self.deliverer.wake()
 
     def _followed(self, batch: Batch, touched: set[tuple[int, str]]) -> None:
         try:
@@ -217,7 +228,7 @@ class BudgetBook:
     def _add_to(
         self, adds: dict[Cell, Sums], hit: Hit, minute: int, sums: Sums, cells: set[Cell] | None = None
     ) -> tuple[int, str]:
-        key = self.admitted(hit)
+        key = self.admitted_key(*hit)
         name = self.rules[hit.rule].name
         for track in self.tracks[hit.rule]:
             cell = Cell(name, track.index, key, track.slot_of(minute))
@@ -227,14 +238,14 @@ class BudgetBook:
                 cells.add(cell)
         return hit.rule, key
 
-    def admitted(self, hit: Hit) -> str:
-        """Return the key under which a hit is kept: its own, or `other` beyond the rule's bound."""
-        known = self._keys[hit.rule]
-        if hit.key not in known:
-            if len(known) >= self._max_keys[hit.rule]:
+    def admitted_key(self, place: int, key: str) -> str:
+        """Return the key under which a rule keeps another one: itself, or `other` beyond the rule's bound."""
+        known = self._keys[place]
+        if key not in known:
+            if len(known) >= self._max_keys[place]:
                 return OVERFLOW_KEY
-            known.add(hit.key)
-        return hit.key
+            known.add(key)
+        return key
 
     def sums_of(self, place: int, line: PriceLine, usd: float, calls: int) -> Sums:
         """Return what a charge adds to a rule.
@@ -256,7 +267,7 @@ class BudgetBook:
     # --- the store ----------------------------------------------------------------------------------------------
 
     def _sync(self, touched: set[tuple[int, str]]) -> None:
-        now = self._now()
+        now = self.now()
         dirty = touched | self._again
         self._again = set()
         try:
@@ -324,7 +335,7 @@ class BudgetBook:
             if place is not None:
                 living[place].add(key)
         self._keys = living
-        self.standings = tuple(
+        self._show(
             standing for standing in self.standings if standing.key in living[self._place_of[standing.rule.name]]
         )
         self._contributors.forget()
@@ -352,12 +363,16 @@ class BudgetBook:
             if record.state != OK:
                 alarms[Hit(self._place_of[name], key)] = record.state
         self.alarms = alarms
-        self.standings = tuple(kept.values())
+        self._show(kept.values())
+
+    def _show(self, standings: Iterable[Standing]) -> None:
+        self.standings = tuple(standings)
+        self.standing_of = {(standing.rule.name, standing.key): standing for standing in self.standings}
 
     def fresh_standings(self) -> tuple[Standing, ...]:
         """Return how every key of every rule stands now, also where nothing has been spent lately."""
         with self._lock:
-            now = self._now()
+            now = self.now()
             found: list[Standing] = []
             for name, key in dict.fromkeys((*self._view.keys(), *self._view.states)):
                 rule = self.rules[self._place_of[name]]
@@ -411,16 +426,18 @@ class BudgetBook:
                 continue
             hits = self.matcher.of_request(key.labels, key.attribution)
             for hit in hits:
-                self._contributors.see_trace((hit.rule, self.admitted(hit)), sums.costliest_usd, sums.costliest_trace)
+                self._contributors.see_trace(
+                    (hit.rule, self.admitted_key(*hit)), sums.costliest_usd, sums.costliest_trace
+                )
             if sums.costliest_usd > self.least_request_usd:
                 self._see_request(hits, sums.costliest_usd, sums.costliest_trace)
 
     def _see_request(self, hits: Iterable[Hit], usd: float, trace_id: int) -> None:
-        now = self._now()
+        now = self.now()
         for hit in hits:
             rule = self.rules[hit.rule]
             if isinstance(rule, RequestRule) and usd > rule.max_request_usd:
-                self._step(rule, self.admitted(hit), request_reading(rule, usd), now, (usd, trace_id))
+                self._step(rule, self.admitted_key(*hit), request_reading(rule, usd), now, (usd, trace_id))
 
     def marks(self, labels: EntryLabels, attribution: Attribution, total_usd: float) -> tuple[str, ...]:
         """Return what a local root that ends says of its budgets: `rule:state` of each that is not ok.
@@ -451,6 +468,7 @@ class BudgetBook:
 
     def close(self) -> None:
         """Send what is left, and let go of the store."""
+        self.guards.settle()
         with self._lock:
             self._sync(set())
         if self.deliverer is not None:
@@ -460,6 +478,9 @@ class BudgetBook:
     def after_fork_in_child(self) -> None:
         """Start with what the store says: what the parent has not sent yet is the parent's."""
         self.store.after_fork_in_child()
+        self.guards.after_fork_in_child()
+        if self.deliverer is not None:
+            self.deliverer.after_fork_in_child()
         self._reset()
 
 

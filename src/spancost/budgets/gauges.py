@@ -17,7 +17,7 @@ STATE_NUMBERS: Final = {OK: 0.0, WARNING: 1.0, BREACHED: 2.0, RECOVERING: 3.0}
 _PAIR: Final = "pair"
 
 
-def budget_gauges(book: BudgetBook, most: int) -> list[Gauge]:
+def gauges_of(book: BudgetBook, most: int) -> list[Gauge]:
     """Return the gauges of all budgets.
 
     Args:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from fnmatch import translate
 from typing import Any, Final, NamedTuple
 
-from spancost.budgets.rules import REQUEST_DIMENSIONS, AnyRule
+from spancost.budgets.rules import DIMENSIONS, REQUEST_DIMENSIONS, AnyRule
 from spancost.charge import PriceLine
 from spancost.window import Attribution, EntryLabels, Origin
 
@@ -54,6 +54,7 @@ class Matcher:
         self._whose_globs = [_compiled(rule, _WHOSE) for rule in rules]
         self._here = self._mask([_compiled(rule, _PROCESS) for rule in rules], self._origin)
         """Bit mask of rules that are about this process at all."""
+        self._all_globs = [_compiled(rule, DIMENSIONS) for rule in rules]
         self._by_line: dict[PriceLine, int] = {}
         self._by_labels: dict[EntryLabels, int] = {}
         self._by_whose: dict[tuple[str, str, str], int] = {}
@@ -75,6 +76,23 @@ class Matcher:
         whose = attribution[:3]
         known = self._known.get((None, labels, whose))
         return self._find(None, labels, whose) if known is None else known
+
+    def may_be_about(self, place: int, values: Mapping[str, str]) -> bool:
+        """True if a rule matches what is known of a call; what is not known may match.
+
+        Args:
+            place: Of the rule.
+
+            values: By dimension.
+        """
+        known = {**self._origin, **values}
+        return all(name not in known or glob.match(known[name]) for name, glob in self._all_globs[place].items())
+
+    def is_about_line(self, place: int, line: PriceLine) -> bool:
+        """True if a rule is about what a price line charges for."""
+        return bool(
+            _remembered(self._by_line, line, lambda: self._mask(self._line_globs, _line_values(line))) >> place & 1
+        )
 
     def _find(self, line: PriceLine | None, labels: EntryLabels, whose: tuple[str, str, str]) -> tuple[Hit, ...]:
         mask = self._here

@@ -144,6 +144,10 @@ class Reservation:
         self._open.clear()
         self._settle_if_done()
 
+    def disown(self) -> None:
+        """Take nothing any more, and settle nothing: in a forked child it is the parent's."""
+        self._once["by"] = self
+
     def take_over(self, node: SpanNode) -> None:
         """Cover a span that is going to be charged for one that was started under this."""
         if self.enter(node):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
 from collections.abc import Sequence
@@ -16,6 +15,24 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from spancost.amounts import share, significant, usd
+
+__all__ = [
+    "UNKNOWN",
+    "Column",
+    "Hanging",
+    "clock",
+    "console",
+    "fits",
+    "number",
+    "print_json",
+    "print_table",
+    "rate",
+    "share",
+    "show",
+    "usd",
+]
+
 UNKNOWN: Final = "?"
 """Used, but without a price: never shown as $0."""
 _PIPED_WIDTH = 240
@@ -26,23 +43,11 @@ _GAP = 2
 _HANGING = 4
 
 
-def usd(amount: float) -> str:
-    """Return USD with at least two decimals and three or four significant digits: `$1,234.50`, `$0.00000123`."""
-    if amount == 0:
-        return "$0"
-    sign, size = ("-" if amount < 0 else ""), abs(amount)
-    if size >= 100:
-        return f"{sign}${size:,.2f}"
-    if size < 1e-12:
-        return f"{sign}${size:.2e}"
-    return f"{sign}${_significant(size, 4 if size >= 0.01 else 3, at_least_decimals=2)}"
-
-
 def rate(amount: float) -> str:
     """Return a rate in USD with up to six significant digits: `$0.000000625`."""
     if amount == 0 or abs(amount) < 1e-15:
         return f"${amount:g}"
-    return f"${_significant(amount, 6, at_least_decimals=0)}"
+    return f"${significant(amount, 6, at_least_decimals=0)}"
 
 
 def number(value: float) -> str:
@@ -53,28 +58,12 @@ def number(value: float) -> str:
         return f"{value:,.1f}"
     if abs(value) < 1e-12:
         return f"{value:.2e}"
-    return _significant(value, 4, at_least_decimals=0)
-
-
-def share(part: float, whole: float) -> str:
-    """Return a percentage; small shares keep a digit that is not zero."""
-    if not whole or not part:
-        return "0 %" if whole else ""
-    percent = 100 * part / whole
-    return f"{percent:.1f} %" if percent >= 0.05 else f"{_significant(percent, 1, at_least_decimals=0)} %"
+    return significant(value, 4, at_least_decimals=0)
 
 
 def clock(minute: int) -> str:
     """Return a minute (Unix seconds // 60) as text, UTC."""
     return datetime.fromtimestamp(minute * 60, UTC).strftime("%Y-%m-%d %H:%M UTC")
-
-
-def _significant(value: float, digits: int, *, at_least_decimals: int) -> str:
-    decimals = max(at_least_decimals, digits - 1 - math.floor(math.log10(abs(value))), 0)
-    text = f"{value:,.{decimals}f}"
-    whole, _, fraction = text.partition(".")
-    fraction = fraction.rstrip("0").ljust(at_least_decimals, "0")
-    return f"{whole}.{fraction}" if fraction else whole
 
 
 def console() -> Console:

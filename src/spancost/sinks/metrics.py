@@ -64,6 +64,7 @@ class OtelMetrics:
             unit="{error}",
             description="Errors of spancost itself, by place",
         )
+        self._budgets_shown = engine.budgets is not None
         self._histogram = meter.create_histogram(
             totals.requests.name,
             unit=totals.requests.unit,
@@ -85,6 +86,17 @@ class OtelMetrics:
                 return []
 
         return observe
+
+    def _show_budgets(self) -> None:
+        """Make the gauges of budgets once there are any: they come with the first span."""
+        from spancost.internals import budget_gauges
+
+        meter = self.provider.get_meter(_SCOPE, version("spancost"))
+        for gauge in budget_gauges(self._engine):
+            callback = self._gauge(gauge.name)
+            meter.create_observable_gauge(
+                gauge.name, callbacks=[callback], unit=gauge.unit, description=gauge.description
+            )
 
     def take_over(self, engine: CostEngine, totals: MetricTotals) -> None:
         """Show a later engine on the same instruments: an SDK makes each only once, and a counter must not fall."""
@@ -118,23 +130,32 @@ class OtelMetrics:
     def _internals(self) -> list[tuple[str, str, str, Callable[[CallbackOptions], Iterable[Observation]]]]:
         from spancost.internals import gauges
 
-        def observer(name: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
-            def observe(_: CallbackOptions) -> Iterable[Observation]:
-                found = next(gauge for gauge in gauges(self._engine, self._totals) if gauge.name == name)
-                return [Observation(value, dict(labels)) for labels, value in found.values]
-
-            return observe
-
         return [
-            (gauge.name, gauge.unit, gauge.description, observer(gauge.name))
+            (gauge.name, gauge.unit, gauge.description, self._gauge(gauge.name))
             for gauge in gauges(self._engine, self._totals)
         ]
+
+    def _gauge(self, name: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
+        from spancost.internals import gauges
+
+        def observe(_: CallbackOptions) -> Iterable[Observation]:
+            try:
+                found = (gauge for gauge in gauges(self._engine, self._totals) if gauge.name == name)
+                return [Observation(value, dict(labels)) for gauge in found for labels, value in gauge.values]
+            except Exception:
+                self._engine.errors.caught("metrics.callback")
+                return []
+
+        return observe
 
     def _errors(self, _: CallbackOptions) -> Iterable[Observation]:
         return self._observations(names.METRIC_INTERNAL_ERRORS, self._error_counts())
 
     def write(self, batch: Batch, *, final: bool) -> None:
         """Record the requests that ended since the last time; sums come by the callbacks."""
+        if not self._budgets_shown and self._engine.budgets is not None:
+            self._budgets_shown = True
+            self._show_budgets()
         family = self._totals.requests
         while self._queue:
             record = self._queue.popleft()

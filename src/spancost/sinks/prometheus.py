@@ -17,6 +17,7 @@ from prometheus_client import (
     REGISTRY,
     CollectorRegistry,
     Counter,
+    Gauge,
     Histogram,
     make_wsgi_app,  # pyright: ignore[reportUnknownVariableType]
 )
@@ -25,7 +26,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from spancost import names
-from spancost.internals import gauges
+from spancost.internals import Gauge as InternalGauge
+from spancost.internals import budget_gauges, gauges
 from spancost.sinks.totals import Family, MetricTotals
 from spancost.window import Batch
 
@@ -139,7 +141,8 @@ class MultiprocessMetrics:
         self._registry = registry
         self._queue = engine.open_request_queue()
         self._fixed = tuple(constant_labels.values())
-        fixed_names = tuple(constant_labels)
+        fixed_names = self._fixed_names = tuple(constant_labels)
+        self._gauges: dict[str, Gauge] = {}
         self._counters = {
             family.name: Counter(
                 prometheus_name(family.name, family.unit),
@@ -171,11 +174,27 @@ class MultiprocessMetrics:
                 self._raise_to(family, reading.labels, reading.value)
         for place, count in dict(self._engine.errors.counts).items():
             self._raise(self._errors, ("errors", (place,)), (place,), float(count))
+        for gauge in budget_gauges(self._engine):
+            self._set(gauge)
         requests = self._totals.requests
         while self._queue:
             record = self._queue.popleft()
             labels = requests.label_values((*record.labels, record.outcome))
             self._child(self._histogram, labels).observe(record.total_usd)
+
+    def _set(self, gauge: InternalGauge) -> None:
+        """Show a gauge that is the same in all processes: the one that was written last stands for them."""
+        metric = self._gauges.get(gauge.name)
+        if metric is None:
+            metric = self._gauges[gauge.name] = Gauge(
+                prometheus_name(gauge.name, gauge.unit),
+                gauge.description,
+                labelnames=(*self._fixed_names, *gauge.labels),
+                registry=self._registry,
+                multiprocess_mode="mostrecent",
+            )
+        for labels, value in gauge.values:
+            self._child(metric, tuple(labels[name] for name in gauge.labels)).set(value)
 
     def _raise_to(self, family: Family, labels: tuple[str, ...], value: float) -> None:
         self._raise(self._counters[family.name], (family.name, labels), labels, value)
@@ -199,7 +218,7 @@ class MultiprocessMetrics:
 
     def unregister(self) -> None:
         """Make room for the metrics of a later engine, which go on from the values in this process's files."""
-        for metric in (*self._counters.values(), self._histogram, self._errors):
+        for metric in (*self._counters.values(), *self._gauges.values(), self._histogram, self._errors):
             with suppress(KeyError):
                 self._registry.unregister(metric)
 

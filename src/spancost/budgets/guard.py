@@ -1,0 +1,438 @@
+"""Hard stops: a guard asks the budgets before a call is made, reserves what it may cost, and settles what it did.
+
+    with spancost.guard("llm-monthly", reserve_usd=0.05):      # BudgetExceeded if that does not fit
+        client.chat.completions.create(...)
+
+One atomic call of the store reserves the worst case for all rules that are concerned. The charges of the spans started
+inside are kept apart by the reservation and added to those rules by its settlement, when the last of the spans has
+ended, in one step with the release of what was reserved. A process that is killed leaves its reservation behind: it
+counts as spent until it expires.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from spancost import names
+from spancost.budgets import reservation as reservations
+from spancost.budgets.breaker import CircuitBreaker
+from spancost.budgets.decision import (
+    ALLOWED,
+    BLOCK,
+    BREACHED_RULE,
+    EXHAUSTED,
+    NEAR_LIMIT,
+    REQUEST_LIMIT,
+    RESERVED,
+    THROTTLE,
+    UNAVAILABLE,
+    UNPRICED,
+    WITHIN,
+    Decision,
+)
+from spancost.budgets.matching import key_of
+from spancost.budgets.reservation import Reservation
+from spancost.budgets.rules import ASSUME_USD, CLOSED, AnyRule, BudgetRule, RequestRule
+from spancost.budgets.rules import BLOCK as BLOCK_UNPRICED
+from spancost.budgets.store import BREACHED, Cell, Claim, Delivery, Standing, StoreUnavailableError, Sums
+from spancost.errors import suggest
+
+if TYPE_CHECKING:
+    from spancost._guard import ErrorLog
+    from spancost.budgets.book import BudgetBook
+
+logger: Final = logging.getLogger("spancost")
+
+LEASE_S: Final = 120.0
+"""A reservation of a process that is gone counts as spent for so long."""
+_RENEW_EVERY_S: Final = 30.0
+_LONGEST_S: Final = 3600.0
+"""A reservation whose spans have not ended by then is settled with what is known."""
+_AWAY_RETRY_S: Final = 1.0
+_LOOK_S: Final = 0.5
+EVERYTHING: Final = "*"
+"""Scope of a guard that asks all rules that may be about the call."""
+SCOPES: Final = (EVERYTHING, *names.COMPONENTS)
+
+
+class _Asked(NamedTuple):
+    """One budget that a guard asks."""
+
+    rule: BudgetRule
+    key: str
+    claim: Claim
+
+
+class Guards:
+    """Decides, reserves and settles for one process.
+
+    Args:
+        book: The budgets.
+
+        errors: Where our own errors are counted.
+    """
+
+    def __init__(self, book: BudgetBook, errors: ErrorLog) -> None:
+        self._book = book
+        self._errors = errors
+        self._by_name = {rule.name: place for place, rule in enumerate(book.rules)}
+        self._reset()
+
+    def _reset(self) -> None:
+        self._writer = uuid.uuid4().hex
+        self._number = 0
+        self._cursor = 0
+        self._sending: Delivery | None = None
+        self._done: queue.SimpleQueue[Reservation] = queue.SimpleQueue()
+        self._live: dict[Reservation, None] = {}
+        self._spent_out: dict[tuple[int, str], tuple[float, Decision]] = {}
+        self._breaker = CircuitBreaker()
+        self._settling = threading.RLock()
+        self._thread: threading.Thread | None = None
+        self._renewed_s = time.monotonic()
+
+    # --- deciding -----------------------------------------------------------------------------------------------
+
+    def ask(
+        self, scope: str, reserve_usd: float | None, values: Mapping[str, str], request_usd: float | None
+    ) -> Decision:
+        """Decide without reserving anything; see `reserve`."""
+        decision, reservation = self.reserve(scope, reserve_usd, values, request_usd, None)
+        if reservation is not None:
+            reservation.left()
+        return decision
+
+    def reserve(
+        self,
+        scope: str,
+        reserve_usd: float | None,
+        values: Mapping[str, str],
+        request_usd: float | None,
+        outer: Reservation | None,
+    ) -> tuple[Decision, Reservation | None]:
+        """Decide whether a call may be made, and reserve what it may cost.
+
+        Args:
+            scope: Name of a rule, a component such as `llm`, or `*`.
+
+            reserve_usd: The worst case, USD; None: not known.
+
+            values: What is known of the call, by dimension. A rule that looks at something unknown is asked, too.
+
+            request_usd: What the present request has cost so far; None outside of one.
+
+            outer: The reservation that is in force.
+
+        Returns:
+            The decision, and the reservation if something is to be settled.
+
+        Raises:
+            ValueError: There is no such rule or scope.
+        """
+        asked: list[_Asked] = []
+        now = self._book.now()
+        for place in self._places(scope, values):
+            rule = self._book.rules[place]
+            key = self._book.admitted_key(place, key_of(self._book.per[place], values))
+            if not isinstance(rule, BudgetRule):
+                refused = self._refused_by_state(rule, key, reserve_usd, request_usd)
+                if refused is not None:
+                    return refused, None
+                continue
+            known = self._spent_out.get((place, key))
+            if known is not None and now < known[0]:
+                return _later(known[1], known[0] - now), None
+            amount = reserve_usd
+            if amount is None:
+                amount = rule.assume_usd if rule.on_unpriced == ASSUME_USD else 0.0
+                if not amount and rule.when_unavailable == CLOSED:
+                    return self._blocked(rule, key, UNPRICED, None, 0.0, now), None
+            window = rule.window
+            cell = Cell(rule.name, 0, key, window.slot_of(int(now // 60)))
+            claim = Claim(cell, window.first_slot(now), rule.limit_usd, amount)
+            asked.append(_Asked(rule, key, claim))
+        if not asked:
+            return ALLOWED, None
+        return self._reserve(asked, now, outer)
+
+    def _reserve(
+        self, asked: Sequence[_Asked], now: float, outer: Reservation | None
+    ) -> tuple[Decision, Reservation | None]:
+        lease = uuid.uuid4().hex
+        claims = [one.claim for one in asked]
+        if not self._breaker.allows():
+            return self._without_store(asked, outer, now)
+        try:
+            grant = self._book.store.reserve(lease, claims, now=now, expires_at=now + LEASE_S)
+        except StoreUnavailableError as error:
+            self._breaker.failed()
+            self._errors.counts["budgets.guard"] = self._errors.counts.get("budgets.guard", 0) + 1
+            self._errors.log_once("budgets.guard", "a guard could not ask the store of budgets in time: %s", error)
+            return self._without_store(asked, outer, now)
+        self._breaker.succeeded()
+        for one, standing in zip(asked, grant.standings, strict=True):
+            refused = self._refused(one, standing, now, is_granted=grant.is_granted)
+            if refused is not None:
+                if grant.is_granted:
+                    self._open(lease, asked, None).left()
+                return refused, None
+        if not grant.is_granted:  # by what came in between: nobody's standing says why
+            return self._blocked(asked[0].rule, asked[0].key, RESERVED, grant.standings[0], 0.0, now), None
+        return self._allowed(asked, grant.standings), self._open(lease, asked, outer)
+
+    def _refused(self, one: _Asked, standing: Standing, now: float, *, is_granted: bool) -> Decision | None:
+        rule, wanted = one.rule, one.claim.usd
+        if standing.unpriced and rule.on_unpriced == BLOCK_UNPRICED:
+            return self._blocked(rule, one.key, UNPRICED, standing, wanted, now)
+        if standing.spent_usd >= rule.limit_usd:
+            decision = self._blocked(rule, one.key, EXHAUSTED, standing, wanted, now)
+            if decision.retry_after_s is not None:
+                place = self._by_name[rule.name]
+                self._spent_out[place, one.key] = (now + min(decision.retry_after_s, 60.0), decision)
+                while len(self._spent_out) > _MAX_SPENT_OUT:
+                    self._spent_out.pop(next(iter(self._spent_out)), None)
+            return decision
+        is_over = standing.spent_usd + standing.reserved_usd + wanted > rule.limit_usd
+        if not is_granted and is_over:
+            reason = RESERVED if standing.reserved_usd else EXHAUSTED
+            return self._blocked(rule, one.key, reason, standing, wanted, now)
+        return None
+
+    def _allowed(self, asked: Sequence[_Asked], standings: Sequence[Standing]) -> Decision:
+        """Return the strictest decision of budgets that all have room."""
+        worst: Decision | None = None
+        nearest = -1.0
+        for one, standing in zip(asked, standings, strict=True):
+            rule = one.rule
+            used = (standing.spent_usd + standing.reserved_usd + one.claim.usd) / rule.limit_usd
+            delay_s = 0.0
+            if rule.throttle_from is not None and used >= rule.throttle_from:
+                room = 1.0 - rule.throttle_from
+                delay_s = rule.throttle_delay_s * (min(1.0, (used - rule.throttle_from) / room) if room > 0 else 1.0)
+            if worst is None or (delay_s, used) > (worst.delay_s, nearest):
+                nearest = used
+                worst = Decision(
+                    action=THROTTLE if delay_s else "allow",
+                    reason=NEAR_LIMIT if delay_s else WITHIN,
+                    rule=rule.name,
+                    key=one.key,
+                    limit_usd=rule.limit_usd,
+                    spent_usd=standing.spent_usd,
+                    reserved_usd=standing.reserved_usd,
+                    reserve_usd=one.claim.usd,
+                    delay_s=delay_s,
+                )
+        return worst or ALLOWED
+
+    def _without_store(
+        self, asked: Sequence[_Asked], outer: Reservation | None, now: float
+    ) -> tuple[Decision, Reservation | None]:
+        """Decide by what this process has seen last, each rule as it was told to."""
+        standings: list[Standing] = []
+        for one in asked:
+            seen = self._book.standing_of.get((one.rule.name, one.key))
+            spent = 0.0 if seen is None else seen.reading.spend.usd
+            standing = Standing(spent, 0.0, 0)
+            if spent >= one.rule.limit_usd:
+                return self._blocked(one.rule, one.key, EXHAUSTED, standing, one.claim.usd, now), None
+            if one.rule.when_unavailable == CLOSED:
+                decision = self._blocked(one.rule, one.key, UNAVAILABLE, standing, one.claim.usd, now)
+                return _later(decision, max(_AWAY_RETRY_S, self._breaker.retry_after_s)), None
+            standings.append(standing)
+        decision = self._allowed(asked, standings)
+        return decision, self._open("", asked, outer)
+
+    def _refused_by_state(
+        self, rule: AnyRule, key: str, reserve_usd: float | None, request_usd: float | None
+    ) -> Decision | None:
+        """Refuse by a rule that is no budget: a dear request, or one whose breach is to stop calls."""
+        if isinstance(rule, RequestRule):
+            so_far = request_usd or 0.0
+            if so_far + (reserve_usd or 0.0) <= rule.max_request_usd:
+                return None
+            return Decision(
+                action=BLOCK,
+                reason=REQUEST_LIMIT,
+                rule=rule.name,
+                key=key,
+                limit_usd=rule.max_request_usd,
+                spent_usd=so_far,
+                reserve_usd=reserve_usd or 0.0,
+            )
+        seen = self._book.standing_of.get((rule.name, key))
+        if seen is None or seen.state.state != BREACHED:
+            return None
+        return Decision(
+            action=BLOCK,
+            reason=BREACHED_RULE,
+            rule=rule.name,
+            key=key,
+            limit_usd=seen.reading.limit_usd,
+            spent_usd=seen.reading.spend.usd,
+            retry_after_s=rule.cooldown_s,
+        )
+
+    def _blocked(
+        self, rule: BudgetRule, key: str, reason: str, standing: Standing | None, wanted: float, now: float
+    ) -> Decision:
+        spent, reserved, _ = standing or Standing(0.0, 0.0, 0)
+        window = rule.window
+        if reason == RESERVED:
+            retry_after_s: float | None = _AWAY_RETRY_S
+        elif window.is_rolling:
+            retry_after_s = float(window.slot_s - int(now) % window.slot_s)
+        else:
+            end = window.period_at(now).end
+            retry_after_s = None if end is None else max(0.0, end - now)
+        return Decision(
+            action=BLOCK,
+            reason=reason,
+            rule=rule.name,
+            key=key,
+            limit_usd=rule.limit_usd,
+            spent_usd=spent,
+            reserved_usd=reserved,
+            reserve_usd=wanted,
+            retry_after_s=retry_after_s,
+        )
+
+    def _places(self, scope: str, values: Mapping[str, str]) -> Sequence[int]:
+        """Return the rules that a guard asks."""
+        place = self._by_name.get(scope)
+        if place is not None:
+            return (place,) if self._book.matcher.may_be_about(place, values) else ()
+        if scope not in SCOPES:
+            raise ValueError(f"guard: {scope!r} is no rule and no scope: {suggest(scope, (*self._by_name, *SCOPES))}")
+        if scope != EVERYTHING:
+            values = {**values, "component": scope}
+        return [
+            place
+            for place, rule in enumerate(self._book.rules)
+            if isinstance(rule, (BudgetRule, RequestRule)) and self._book.matcher.may_be_about(place, values)
+        ]
+
+    # --- settling -----------------------------------------------------------------------------------------------
+
+    def _open(self, lease: str, asked: Sequence[_Asked], outer: Reservation | None) -> Reservation:
+        reservations.mark_used()
+        claims = {one.rule.name: one.claim for one in asked}
+        reservation = Reservation(lease, claims, outer, self._done.put)
+        self._live[reservation] = None
+        self._start_thread()
+        return reservation
+
+    def _start_thread(self) -> None:
+        if self._thread is None or not self._thread.is_alive():
+            thread = threading.Thread(target=self._run, name="spancost-guards", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the interpreter is ending: settled with the last flush
+                return
+            self._thread = thread
+
+    def _run(self) -> None:
+        mine = self._done
+        while mine is self._done:
+            try:
+                first = mine.get(timeout=_RENEW_EVERY_S if not self._sending else _LOOK_S)
+            except queue.Empty:
+                first = None
+            try:
+                self._settle(first)
+                self._keep_alive()
+            except Exception:
+                self._errors.caught("budgets.settle")
+
+    def settle(self) -> bool:
+        """Settle everything that has ended; False if the store is away."""
+        self._settle(None)
+        return self._sending is None
+
+    def _settle(self, first: Reservation | None) -> None:
+        """Add what reservations have really cost, and release them, all in one step."""
+        with self._settling:
+            if self._sending is not None and not self._send():
+                if first is not None:
+                    self._done.put(first)
+                return
+            ended = [] if first is None else [first]
+            while len(ended) < _MOST_AT_ONCE:
+                try:
+                    ended.append(self._done.get_nowait())
+                except queue.Empty:
+                    break
+            if not ended:
+                return
+            for one in ended:
+                self._live.pop(one, None)
+            adds: dict[Cell, Sums] = {}
+            for reservation in ended:
+                self._add(reservation, adds)
+            released = tuple(one.id for one in ended if one.id)
+            if not adds and not released:
+                return
+            self._number += 1
+            self._sending = Delivery(self._writer, self._number, adds, released)
+            self._send()
+
+    def _add(self, reservation: Reservation, adds: dict[Cell, Sums]) -> None:
+        for taken in reservation.drained():
+            for name in taken.rules:
+                place = self._by_name[name]
+                rule = self._book.rules[place]
+                if not isinstance(rule, BudgetRule) or not self._book.matcher.is_about_line(place, taken.charge.line):
+                    continue
+                if taken.charge.line.status == names.DUPLICATE:
+                    continue
+                cell = reservation.claims[name].cell._replace(slot=rule.window.slot_of(taken.minute))
+                sums = self._book.sums_of(place, taken.charge.line, taken.charge.usd, taken.calls)
+                before = adds.get(cell)
+                adds[cell] = sums if before is None else before.plus(sums)
+
+    def _send(self) -> bool:
+        try:
+            changes = self._book.store.exchange(self._sending, self._cursor)
+        except StoreUnavailableError as error:
+            self._errors.log_once("budgets.settle", "the store of budgets is away, settlements wait: %s", error)
+            return False
+        self._cursor = changes.cursor
+        self._sending = None
+        return True
+
+    def _keep_alive(self) -> None:
+        """Renew what is still open, and settle what has been open for too long."""
+        now_s = time.monotonic()
+        if now_s - self._renewed_s < _RENEW_EVERY_S:
+            return
+        self._renewed_s = now_s
+        for reservation in list(self._live):
+            if now_s - reservation.began_s > _LONGEST_S:
+                reservation.give_up()
+        leases = [one.id for one in list(self._live) if one.id]
+        if leases:
+            try:
+                self._book.store.renew(leases, self._book.now() + LEASE_S)
+            except StoreUnavailableError as error:
+                self._errors.log_once("budgets.settle", "reservations could not be renewed: %s", error)
+
+    def after_fork_in_child(self) -> None:
+        """What the parent has reserved is the parent's: what is spent under it here comes with the flush."""
+        for reservation in self._live:
+            reservation.disown()
+        self._reset()
+
+
+_MOST_AT_ONCE: Final = 1000
+_MAX_SPENT_OUT: Final = 10_000
+
+
+def _later(decision: Decision, retry_after_s: float) -> Decision:
+    from dataclasses import replace
+
+    return replace(decision, retry_after_s=retry_after_s)
