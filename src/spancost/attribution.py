@@ -129,10 +129,13 @@ class attribute:
 class _Labelled:
     """A run of a generator whose steps carry labels."""
 
-    __slots__ = ("inside",)
+    __slots__ = ("_again",)
 
-    def __init__(self, inside: Callable[[], attribute]) -> None:
-        self.inside = inside
+    def __init__(self, again: Callable[[], attribute]) -> None:
+        self._again = again
+
+    def inside(self) -> attribute:
+        return self._again()
 
     def end(self) -> None:
         """Nothing to do."""

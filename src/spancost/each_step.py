@@ -1,6 +1,6 @@
 """Wrap generator functions so that each step runs inside something, and the consumer outside of it.
 
-Between two steps the context of whoever consumes a generator is in force, which may be another task or thread each time.
+Between two steps the context of whoever consumes a generator is in force: another task or thread each time, perhaps.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ def connected_engine() -> CostEngine | None:
 
 
 def present_values() -> Mapping[str, str]:
-    """Return what is known of the present work, by the dimensions that budget rules look at; empty ones are left out."""
+    """Return what is known of the present work by the dimensions of budget rules; empty ones are left out."""
     engine = _engine
     if engine is None:
         return {}

@@ -50,7 +50,8 @@ def alert_of(facts: AlertFacts, event: Event, after: StateRecord) -> Alert:
     trace_usd, trace_id = facts.costliest or (0.0, 0)
     period = reading.period
     return Alert(
-        id=f"{event.episode}.{level}.{event.status}",
+        # A rule that has eased from a breach to a warning may be breached again in the same episode.
+        id=f"{event.episode}.{after.version}.{level}.{event.status}",
         episode=event.episode,
         status=event.status,
         rule=rule.name,

@@ -144,7 +144,7 @@ class BudgetBook:
         self._evaluator = Evaluator(self.rules, self.tracks, self._view)
         self._keys: list[set[str]] = [set() for _ in self.rules]
         self._again: set[tuple[int, str]] = set()
-        """What another process was faster with."""
+        """Rules and keys to be looked at again: another process was faster, or something went wrong."""
         self._contributors = Contributors(self.now)
         self._forgot_at = 0.0
         self._incomplete_told: set[str] = set()
@@ -353,12 +353,16 @@ class BudgetBook:
         alarms: dict[Hit, str] = {}
         for place, key in dirty:
             rule = self.rules[place]
-            reading = self._evaluator.read(rule, key, now)
-            if reading is None and isinstance(rule, RequestRule):
-                reading = request_reading(rule, 0.0)  # well again a cooldown after the last one
-            if reading is not None:
-                self._step(rule, key, reading, now)
-                kept[rule.name, key] = Standing(rule, key, self._record(rule.name, key), reading)
+            try:
+                reading = self._evaluator.read(rule, key, now)
+                if reading is None and isinstance(rule, RequestRule):
+                    reading = request_reading(rule, 0.0)  # well again a cooldown after the last one
+                if reading is not None:
+                    self._step(rule, key, reading, now)
+                    kept[rule.name, key] = Standing(rule, key, self._record(rule.name, key), reading)
+            except Exception:  # the other rules and keys still speak
+                self._again.add((place, key))
+                self._errors.caught("budgets.rule")
         for (name, key), record in self._view.states.items():
             if record.state != OK:
                 alarms[Hit(self._place_of[name], key)] = record.state

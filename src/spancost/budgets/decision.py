@@ -16,6 +16,7 @@ ACTIONS: Final = (ALLOW, THROTTLE, BLOCK)
 NO_BUDGET: Final = "no_budget"
 WITHIN: Final = "within_budget"
 EXHAUSTED: Final = "exhausted"
+TOO_LITTLE: Final = "too_little_left"
 RESERVED: Final = "reserved"
 NEAR_LIMIT: Final = "near_limit"
 REQUEST_LIMIT: Final = "request_limit"
@@ -26,6 +27,7 @@ REASONS: Final = {
     NO_BUDGET: "No budget is about this call.",
     WITHIN: "There is money left.",
     EXHAUSTED: "The budget is spent.",
+    TOO_LITTLE: "What is left is less than the call may cost.",
     RESERVED: "What is left is reserved by calls that are still open.",
     NEAR_LIMIT: "The budget is nearly spent: the call is delayed.",
     REQUEST_LIMIT: "This request has cost as much as one may.",

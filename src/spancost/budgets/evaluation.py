@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from spancost.budgets.checks import check_burn_rate, check_spike, forecast_breach
+from spancost.budgets.checks import check_burn_rate, check_spike_rule, forecast_breach
 from spancost.budgets.rules import (
     BLOCK,
     SEASONAL,
@@ -139,18 +139,7 @@ class Evaluator:
         history = [
             usd for usd, begin in zip(history, is_known, strict=True) if first is not None and begin + bucket_s > first
         ]
-        spike = check_spike(
-            newest.usd,
-            history,
-            method=rule.method,
-            multiplier=rule.multiplier,
-            z=rule.z,
-            min_mad_usd=rule.min_mad_usd,
-            percentile=rule.percentile,
-            min_baseline_usd=rule.min_baseline_usd,
-            min_usd=rule.min_usd,
-            warm_up=rule.warm_up,
-        )
+        spike = check_spike_rule(rule, _money(newest.usd), [_money(usd) for usd in history])
         limit = spike.limit_usd
         is_spike = spike.is_spike
         held = is_spike or (limit is not None and newest.usd > limit * (1 - rule.hysteresis))
@@ -173,34 +162,37 @@ class Evaluator:
             slots = self._view.between(
                 rule.name, track.index, key, track.first_slot(now, pair.short_s), int(now) + track.slot_s
             )
-            windows.append((long.usd, pair.long_s, slots.usd, pair.short_s, pair.factor))
+            windows.append((_money(long.usd), pair.long_s, _money(slots.usd), pair.short_s, pair.factor))
             if long.usd >= longest.usd:
                 longest = long
         period_s = budget.window.length_s if budget.window.is_rolling else budget.window.period_at(now).seconds
-        burn = check_burn_rate(windows, budget.limit_usd, period_s, min_usd_per_hour=rule.min_usd_per_hour)
+        burn = check_burn_rate(
+            windows, limit_usd=budget.limit_usd, window_s=period_s, min_usd_per_hour=rule.min_usd_per_hour
+        )
         eased = check_burn_rate(
             [(*one[:4], one[4] * (1 - rule.hysteresis)) for one in windows],
-            budget.limit_usd,
-            period_s,
+            limit_usd=budget.limit_usd,
+            window_s=period_s,
             min_usd_per_hour=rule.min_usd_per_hour * (1 - rule.hysteresis),
         )
         severities = tuple(
             one for one in ("info", "warning", "critical") if any(pair.severity == one for pair in rule.pairs)
         )
-        level = max((severities.index(rule.pairs[place].severity) + 1 for place in burn.firing), default=0)
-        held = max((severities.index(rule.pairs[place].severity) + 1 for place in eased.firing), default=0)
+        levels = [severities.index(pair.severity) + 1 for pair in rule.pairs]
+        level = max((at for at, pair in zip(levels, burn.pairs, strict=True) if pair.is_firing), default=0)
+        held = max((at for at, pair in zip(levels, eased.pairs, strict=True) if pair.is_firing), default=0)
         rates = tuple(
-            (f"{duration_text(pair.long_s)}/{duration_text(pair.short_s)}", rate)
-            for pair, rate in zip(rule.pairs, burn.rates, strict=True)
+            (f"{duration_text(pair.long_s)}/{duration_text(pair.short_s)}", min(found.long_rate, found.short_rate))
+            for pair, found in zip(rule.pairs, burn.pairs, strict=True)
         )
         worst = max(
-            range(len(rule.pairs)),
-            key=lambda place: (place in burn.firing, burn.rates[place] / rule.pairs[place].factor),
+            range(len(rates)),
+            key=lambda place: (burn.pairs[place].is_firing, rates[place][1] / rule.pairs[place].factor),
         )
         breach = severities.index("critical") + 1 if "critical" in severities else len(severities)
         return Reading(
             Observation(level, held, breach, 0, longest.unpriced > 0),
-            burn.rates[worst],
+            rates[worst][1],
             rule.pairs[worst].factor,
             longest,
             budget.limit_usd,
@@ -223,28 +215,28 @@ class Evaluator:
         hours = range(max(first, hour - int(self._tracks[rule.name][0].keep_s)), hour, _HOUR_S)
         hourly = [slots.get(begin, NOTHING_SPENT).usd for begin in hours]
         forecast = forecast_breach(
-            hourly,
-            spend.usd,
-            budget.limit_usd,
+            [_money(usd) for usd in hourly],
+            spend_usd=_money(spend.usd),
+            limit_usd=budget.limit_usd,
             now=now,
             window_end=float(period.end),
             confidence=rule.confidence,
             method=rule.method,
         )
         is_breach = forecast.breach_at is not None
-        ratio = forecast.expected_usd / budget.limit_usd
-        held = is_breach or ratio >= 1 - rule.hysteresis
+        expected = spend.usd if forecast.expected_usd is None else forecast.expected_usd
+        held = is_breach or expected >= budget.limit_usd * (1 - rule.hysteresis)
         start = 0 if budget.window.is_rolling else period.start
         return Reading(
             Observation(int(is_breach), int(held), 1, start, spend.unpriced > 0),
-            forecast.expected_usd,
+            expected,
             budget.limit_usd,
             spend,
             budget.limit_usd,
             period=period,
             window=window_text(budget.window),
             explanation=forecast.explanation,
-            forecast_usd=forecast.expected_usd,
+            forecast_usd=expected,
             forecast_at=forecast.breach_at,
         )
 
@@ -260,6 +252,11 @@ def request_reading(rule: RequestRule, usd: float) -> Reading:
     return Reading(
         Observation(level, level, 1), usd, rule.max_request_usd, Sums(usd=usd, calls=1), rule.max_request_usd
     )
+
+
+def _money(usd: float) -> float:
+    """Return a sum without what rounding may have left below zero."""
+    return max(0.0, usd)
 
 
 def _stretches(slots: Mapping[int, Sums], end: int, length_s: int, history: int) -> tuple[Sums, list[Sums]]:

@@ -16,7 +16,9 @@ import queue
 import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from spancost import names
@@ -31,6 +33,7 @@ from spancost.budgets.decision import (
     REQUEST_LIMIT,
     RESERVED,
     THROTTLE,
+    TOO_LITTLE,
     UNAVAILABLE,
     UNPRICED,
     WITHIN,
@@ -40,7 +43,16 @@ from spancost.budgets.matching import key_of
 from spancost.budgets.reservation import Reservation
 from spancost.budgets.rules import ASSUME_USD, CLOSED, AnyRule, BudgetRule, RequestRule
 from spancost.budgets.rules import BLOCK as BLOCK_UNPRICED
-from spancost.budgets.store import BREACHED, Cell, Claim, Delivery, Standing, StoreUnavailableError, Sums
+from spancost.budgets.store import (
+    BREACHED,
+    GUARD_TIMEOUT_S,
+    Cell,
+    Claim,
+    Delivery,
+    Standing,
+    StoreUnavailableError,
+    Sums,
+)
 from spancost.errors import suggest
 
 if TYPE_CHECKING:
@@ -89,7 +101,9 @@ class Guards:
         self._number = 0
         self._cursor = 0
         self._sending: Delivery | None = None
-        self._done: queue.SimpleQueue[Reservation] = queue.SimpleQueue()
+        self._ended: deque[Reservation] = deque()
+        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
+        """One for each reservation that has ended: a span's end may put it there, also one inside of another."""
         self._live: dict[Reservation, None] = {}
         self._spent_out: dict[tuple[int, str], tuple[float, Decision]] = {}
         self._breaker = CircuitBreaker()
@@ -159,7 +173,12 @@ class Guards:
             asked.append(_Asked(rule, key, claim))
         if not asked:
             return ALLOWED, None
-        return self._reserve(asked, now, outer)
+        before = self._number
+        decision, reservation = self._reserve(asked, now, outer)
+        if decision.reason == RESERVED and self._settle_ended(before):
+            # What has been reserved by calls of this process that have ended meanwhile is free now.
+            decision, reservation = self._reserve(asked, now, outer)
+        return decision, reservation
 
     def _reserve(
         self, asked: Sequence[_Asked], now: float, outer: Reservation | None
@@ -200,7 +219,8 @@ class Guards:
             return decision
         is_over = standing.spent_usd + standing.reserved_usd + wanted > rule.limit_usd
         if not is_granted and is_over:
-            reason = RESERVED if standing.reserved_usd else EXHAUSTED
+            fits_later = standing.spent_usd + wanted <= rule.limit_usd
+            reason = RESERVED if fits_later else TOO_LITTLE
             return self._blocked(rule, one.key, reason, standing, wanted, now)
         return None
 
@@ -322,10 +342,14 @@ class Guards:
     def _open(self, lease: str, asked: Sequence[_Asked], outer: Reservation | None) -> Reservation:
         reservations.mark_used()
         claims = {one.rule.name: one.claim for one in asked}
-        reservation = Reservation(lease, claims, outer, self._done.put)
+        reservation = Reservation(lease, claims, outer, self._note_ended)
         self._live[reservation] = None
         self._start_thread()
         return reservation
+
+    def _note_ended(self, reservation: Reservation) -> None:
+        self._ended.append(reservation)
+        self._wake.put(None)
 
     def _start_thread(self) -> None:
         if self._thread is None or not self._thread.is_alive():
@@ -337,40 +361,40 @@ class Guards:
             self._thread = thread
 
     def _run(self) -> None:
-        mine = self._done
-        while mine is self._done:
+        mine = self._wake
+        while mine is self._wake:
+            with suppress(queue.Empty):
+                mine.get(timeout=_RENEW_EVERY_S if self._sending is None else _LOOK_S)
             try:
-                first = mine.get(timeout=_RENEW_EVERY_S if not self._sending else _LOOK_S)
-            except queue.Empty:
-                first = None
-            try:
-                self._settle(first)
+                self._settle()
                 self._keep_alive()
             except Exception:
                 self._errors.caught("budgets.settle")
 
     def settle(self) -> bool:
         """Settle everything that has ended; False if the store is away."""
-        self._settle(None)
+        self._settle()
         return self._sending is None
 
-    def _settle(self, first: Reservation | None) -> None:
+    def _settle_ended(self, before: int) -> bool:
+        """Settle what has ended, in a guard's time; False if nothing has been settled since a number was read."""
+        if not self._settling.acquire(timeout=GUARD_TIMEOUT_S):
+            return False
+        try:
+            self._settle()
+            return self._number > before  # by another thread, perhaps
+        finally:
+            self._settling.release()
+
+    def _settle(self) -> None:
         """Add what reservations have really cost, and release them, all in one step."""
         with self._settling:
             if self._sending is not None and not self._send():
-                if first is not None:
-                    self._done.put(first)
                 return
-            ended = [] if first is None else [first]
-            while len(ended) < _MOST_AT_ONCE:
-                try:
-                    ended.append(self._done.get_nowait())
-                except queue.Empty:
-                    break
-            if not ended:
-                return
-            for one in ended:
-                self._live.pop(one, None)
+            ended: list[Reservation] = []
+            while self._ended and len(ended) < _MOST_AT_ONCE:
+                ended.append(self._ended.popleft())
+                self._live.pop(ended[-1], None)
             adds: dict[Cell, Sums] = {}
             for reservation in ended:
                 self._add(reservation, adds)

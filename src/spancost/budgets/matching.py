@@ -90,14 +90,15 @@ class Matcher:
 
     def is_about_line(self, place: int, line: PriceLine) -> bool:
         """True if a rule is about what a price line charges for."""
-        return bool(
-            _remembered(self._by_line, line, lambda: self._mask(self._line_globs, _line_values(line))) >> place & 1
-        )
+        return bool(self._line_mask(line) >> place & 1)
+
+    def _line_mask(self, line: PriceLine) -> int:
+        return _remembered(self._by_line, line, lambda: self._mask(self._line_globs, _line_values(line)))
 
     def _find(self, line: PriceLine | None, labels: EntryLabels, whose: tuple[str, str, str]) -> tuple[Hit, ...]:
         mask = self._here
         if mask and line is not None:
-            mask &= _remembered(self._by_line, line, lambda: self._mask(self._line_globs, _line_values(line)))
+            mask &= self._line_mask(line)
         if mask:
             mask &= _remembered(self._by_labels, labels, lambda: self._mask(self._label_globs, _label_values(labels)))
         if mask:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Final
 
 from spancost.budgets.book import BudgetBook
@@ -30,7 +31,7 @@ def add_budgets(engine: CostEngine, origin: Origin) -> None:
         SpancostError: The store cannot be opened.
     """
     config = engine.config
-    store = open_store(config.budget_store)
+    store = open_store(config.budget_store, environ=os.environ)
     channels = {channel.name: open_channel(channel) for channel in config.budget_channels or _LOG}
     deliverer = Deliverer(store, channels, errors=engine.errors)
     book = BudgetBook(
