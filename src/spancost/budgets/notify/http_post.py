@@ -29,6 +29,7 @@ _RETRIED: Final = frozenset({408, 425, 429})
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _WORD: Final = re.compile(r"[a-z_]{3,60}")
 """An answer such as Slack's `invalid_blocks` is told; anything longer could repeat what was sent."""
+_NOT_IN_TIME: Final = "no answer in time"
 _LONGEST_WAIT_S: Final = 86_400.0
 _PLAIN_KEY: Final = "suppress_instrumentation"
 
@@ -81,13 +82,16 @@ def post(
             hang_up = hang_up_after(deadline - time.monotonic(), connection.sock)
             connection.request("POST", target, body=body, headers=given)
             answer = connection.getresponse()
-            said = answer.read(MAX_ANSWER_BYTES)
+            is_taken = 200 <= answer.status < 300  # whatever becomes of the rest of the answer
+            said = b"" if is_taken else answer.read(MAX_ANSWER_BYTES)
         except ssl.SSLCertVerificationError as error:
             raise DeliveryError(f"{host}: its certificate is not trusted: {error.verify_message}") from None
         except OSError as error:
-            raise DeliveryError(f"{host}: {_without_secrets(error)}") from None
+            raise DeliveryError(f"{host}: {_why(error, deadline)}") from None
         except (http.client.HTTPException, ValueError) as error:  # their texts may hold the path
-            raise DeliveryError(f"{host}: no HTTP answer ({type(error).__name__})") from None
+            in_time = time.monotonic() < deadline
+            why = f"no HTTP answer ({type(error).__name__})" if in_time else _NOT_IN_TIME
+            raise DeliveryError(f"{host}: {why}") from None
         finally:
             if hang_up is not None:
                 hang_up.cancel()
@@ -212,7 +216,8 @@ def _seconds(retry_after: str | None) -> float | None:
     return min(max(0.0, seconds), _LONGEST_WAIT_S) if math.isfinite(seconds) else None
 
 
-def _without_secrets(error: OSError) -> str:
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
+def _why(error: OSError, deadline: float) -> str:
+    """Return what has gone wrong without what was sent."""
+    if isinstance(error, TimeoutError) or time.monotonic() >= deadline:
+        return _NOT_IN_TIME
     return error.strerror or type(error).__name__
