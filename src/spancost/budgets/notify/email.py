@@ -68,8 +68,9 @@ class EmailChannel:
         except OSError:
             raise DeliveryError(f"{self.host}: the certificates of ca_file cannot be read") from None
         letter = message(alert, self.sender, self.recipients)
+        deadline = time.monotonic() + timeout_s
         try:
-            self._hand_over(letter, user, password, context, timeout_s)
+            self._hand_over(letter, user, password, context, deadline)
         except smtplib.SMTPRecipientsRefused as error:
             codes = [code for code, _ in error.recipients.values()]
             said = f"{self.host}: all recipients are refused ({', '.join(map(str, sorted(set(codes))))})"
@@ -84,6 +85,8 @@ class EmailChannel:
         except ssl.SSLCertVerificationError as error:
             raise DeliveryError(f"{self.host}: its certificate is not trusted: {error.verify_message}") from None
         except smtplib.SMTPException as error:
+            if time.monotonic() >= deadline:  # it was hung up on
+                raise DeliveryError(f"{self.host}: no answer in time") from None
             raise DeliveryError(f"{self.host}: no mail server answers ({type(error).__name__})") from None
         except TimeoutError:
             raise DeliveryError(f"{self.host}: no answer in time") from None
@@ -93,13 +96,12 @@ class EmailChannel:
             raise DeliveryError(f"{self.host}: the message cannot be sent ({type(error).__name__})") from None
 
     def _hand_over(
-        self, letter: EmailMessage, user: str, password: str, context: ssl.SSLContext | None, timeout_s: float
+        self, letter: EmailMessage, user: str, password: str, context: ssl.SSLContext | None, deadline: float
     ) -> None:
         import smtplib
 
-        deadline = time.monotonic() + timeout_s
         hang_up: threading.Timer | None = None
-        server = self._connected(context, timeout_s)
+        server = self._connected(context, max(0.001, deadline - time.monotonic()))
         try:
             if server.sock is not None:
                 hang_up = hang_up_after(deadline - time.monotonic(), server.sock)
