@@ -157,8 +157,9 @@ def read_channel(name: str, given: Mapping[str, object]) -> Channel:
         given: Its section.
 
     Raises:
-        PartError: Something in it is wrong; says where, and what is accepted.
-        ValueError: The name, or the entry as a whole is wrong.
+        PartError: Something in it is wrong; says where, and what is accepted. Of the entry as a whole it shows the
+            keys alone.
+        ValueError: The name is wrong.
     """
     if not NAME.fullmatch(name):
         raise ValueError("a name of up to 64 letters, digits and any of _.-, such as ops")
@@ -171,7 +172,7 @@ def read_channel(name: str, given: Mapping[str, object]) -> Channel:
     settings = {key: _setting(kind, type_name, key, value) for key, value in given.items() if key != "type"}
     for one in kind.needed:
         if not {one, f"{one}_{ENV}", f"{one}_{FILE}"} & settings.keys():
-            raise ValueError(f"a {type_name} channel needs {_ways(kind, one)}")
+            raise PartError("", ", ".join(given), f"a {type_name} channel needs {_ways(kind, one)}")
     for one in {*kind.plain, *kind.secrets}:
         ways = [key for key in (one, f"{one}_{ENV}", f"{one}_{FILE}") if key in settings]
         if len(ways) > 1:
@@ -221,13 +222,14 @@ def _ways(kind: _Type, name: str) -> str:
 
 
 def _check_credentials(settings: Mapping[str, object]) -> None:
+    shown = ", ".join(settings)
     has_password = {"password_env", "password_file"} & settings.keys()
     if {"user", "user_env", "user_file"} & settings.keys() and not has_password:
-        raise ValueError("a user needs a password: password_env or password_file")
+        raise PartError("", shown, "a user needs a password: password_env or password_file")
     if has_password and not {"user", "user_env", "user_file"} & settings.keys():
-        raise ValueError("a password needs a user: user")
+        raise PartError("", shown, "a password needs a user: user")
     if has_password and {"bearer_env", "bearer_file"} & settings.keys():
-        raise ValueError("a user with a password, or a bearer, not both")
+        raise PartError("", shown, "a user with a password, or a bearer, not both")
     if has_password and settings.get("tls") == "off":
         raise PartError(".tls", "off", "starttls or ssl: a password would travel in clear")
 

@@ -281,7 +281,7 @@ class Deliverer:
 
     def _accept(self, entry: OutboxEntry) -> None:
         now = self._now()
-        if entry.id in self._done:
+        if entry.attempts and entry.id in self._done:
             self._done[entry.id] = False  # taken while it was finished: that is to be said again
             return
         try:
@@ -411,7 +411,7 @@ class Deliverer:
             lane.channel.send(held.alert, timeout_s=timeout_s)
         except DeliveryError as error:
             failure = error
-        except Exception as error:  # its text may hold anything
+        except (Exception, SystemExit) as error:  # its text may hold anything, and callbacks may leave
             failure = DeliveryError(f"{type(error).__name__} in the channel")
             self._errors.counts[_PLACE] = self._errors.counts.get(_PLACE, 0) + 1
         is_done = True
