@@ -40,6 +40,15 @@ class Reply:
     """It sends a byte of its answer now and then."""
 
 
+def always(reply: Reply) -> Callable[[int, Posted], Reply]:
+    """Return what gives the same reply to every request."""
+
+    def give(number: int, posted: Posted) -> Reply:
+        return reply
+
+    return give
+
+
 class AlertReceiver:
     """A context manager; listens on the same port after each `start`.
 
@@ -48,7 +57,7 @@ class AlertReceiver:
     """
 
     def __init__(self, reply: Callable[[int, Posted], Reply] | None = None) -> None:
-        self.reply = reply or (lambda number, posted: Reply())
+        self.reply: Callable[[int, Posted], Reply] = reply or always(Reply())
         self.seen: list[Posted] = []
         """All requests, whatever became of them."""
         self.taken: dict[str, list[Posted]] = {}

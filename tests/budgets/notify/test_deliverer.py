@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from spancost.budgets.notify.sending import DeliveryError, SendsAlerts
 from spancost.budgets.store import OutboxEntry
 from tests.budgets.notify.alerts import alert, resolved
 from tests.budgets.notify.waiting import Waiting
-from tests.support.alert_receiver import AlertReceiver, Reply
+from tests.support.alert_receiver import AlertReceiver, Reply, always
 
 WAIT_S = 10.0
 FAST = BackOff(0.005, 0.02)
@@ -65,10 +65,17 @@ def fails(times: int, *, is_final: bool = False, retry_after_s: float | None = N
     return answer
 
 
+def waits_for(gate: threading.Event) -> Callable[[Alert], None]:
+    def answer(alert: Alert) -> None:
+        gate.wait(WAIT_S)
+
+    return answer
+
+
 @contextmanager
 def delivering(
     store: Waiting, *, back_off: BackOff = FAST, errors: ErrorLog | None = None, **channels: SendsAlerts
-) -> Iterator[Deliverer]:
+) -> Generator[Deliverer]:
     deliverer = Deliverer(
         store.as_store(), channels, errors=errors or ErrorLog(), now=store.now, worker_id="w", back_off=back_off
     )
@@ -186,7 +193,7 @@ def test_what_resolves_waits_for_what_it_resolves_and_other_episodes_do_not() ->
 
 def test_a_channel_that_hangs_holds_up_no_other() -> None:
     store, gate = Waiting(), threading.Event()
-    stuck, ops = Channel(lambda told: gate.wait(WAIT_S) and None), Channel()
+    stuck, ops = Channel(waits_for(gate)), Channel()
     ids = [f"e{number}.1" for number in range(50)]
     for id in ids:
         store.put(alert(id=id, episode=id), ["stuck", "ops"])
@@ -202,7 +209,7 @@ def test_a_full_line_leaves_the_rest_in_the_store_in_order(monkeypatch: pytest.M
     monkeypatch.setattr(module, "MAX_HELD", 8)
     monkeypatch.setattr(module, "_FULL_PAUSE_S", 0.02)
     store, gate = Waiting(), threading.Event()
-    ops = Channel(lambda told: gate.wait(WAIT_S) and None)
+    ops = Channel(waits_for(gate))
     ids = [f"e.{number}" for number in range(60)]
     for id in ids:
         store.put(alert(id=id, episode="e"))
@@ -231,7 +238,7 @@ def test_what_a_killed_process_held_is_delivered_by_another_when_its_lease_is_ov
 
 def test_a_process_that_lives_keeps_what_it_has_taken() -> None:
     clock, gate = [alert().at], threading.Event()
-    store, slow, other = Waiting(now=lambda: clock[0]), Channel(lambda told: gate.wait(WAIT_S) and None), Channel()
+    store, slow, other = Waiting(now=lambda: clock[0]), Channel(waits_for(gate)), Channel()
     store.put(alert())
     with delivering(store, ops=slow) as first, delivering(store, ops=other) as second:
         first.wake()
@@ -329,7 +336,7 @@ def test_a_callback_that_ends_its_thread_is_tried_again() -> None:
 def test_flush_tries_what_is_due_once_and_keeps_its_time() -> None:
     store, ops = Waiting(), Channel(fails(1))
     gate = threading.Event()
-    stuck = Channel(lambda told: gate.wait(WAIT_S) and None)
+    stuck = Channel(waits_for(gate))
     store.put(alert(), ["ops"])
     with delivering(store, back_off=BackOff(60.0, 60.0), ops=ops, stuck=stuck) as deliverer:
         assert not deliverer.flush(WAIT_S)
@@ -463,7 +470,7 @@ def test_what_is_put_there_last_is_delivered_when_the_process_ends() -> None:
 
 
 def test_a_receiver_that_hangs_does_not_keep_a_process_from_ending() -> None:
-    with AlertReceiver(lambda number, posted: Reply(hangs=True)) as receiver:
+    with AlertReceiver(always(Reply(hangs=True))) as receiver:
         done = run(EXIT, receiver.url, "0.3")
         assert (done.returncode, done.stdout, done.stderr) == (0, "False\n", "")
         assert len(receiver.seen) == 1

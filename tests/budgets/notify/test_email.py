@@ -120,7 +120,11 @@ def test_a_letter_arrives(server: Server, plain: int) -> None:
 def test_a_login_travels_encrypted_and_its_password_is_read_each_time(
     server: Server, with_login: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = {"user": "spancost", "password_env": "SMTP_PASSWORD", "ca_file": str(server.certificate)}
+    given: dict[str, Any] = {
+        "user": "spancost",
+        "password_env": "SMTP_PASSWORD",
+        "ca_file": str(server.certificate),
+    }
     monkeypatch.setenv("SMTP_PASSWORD", f"not-{PASSWORD}")
     with pytest.raises(DeliveryError, match="user and password are refused") as raised:
         send(with_login, **given)

@@ -12,7 +12,7 @@ from opentelemetry.instrumentation.utils import is_http_instrumentation_enabled,
 
 from spancost.budgets.notify.http_post import post, without_instrumentation
 from spancost.budgets.notify.sending import DeliveryError
-from tests.support.alert_receiver import AlertReceiver, Posted, Reply
+from tests.support.alert_receiver import AlertReceiver, Posted, Reply, always
 from tests.support.own_certificate import own_certificate
 from tests.support.processes import ReservedPort
 
@@ -26,7 +26,7 @@ def receiver() -> Iterator[AlertReceiver]:
 
 
 def failure(receiver: AlertReceiver, reply: Reply, timeout_s: float = 5.0) -> DeliveryError:
-    receiver.reply = lambda number, posted: reply
+    receiver.reply = always(reply)
     with pytest.raises(DeliveryError) as raised:
         post(f"{receiver.url}/{SECRET}?x=1", b"{}", {}, timeout_s=timeout_s)
     assert SECRET not in str(raised.value)
@@ -93,12 +93,12 @@ def test_a_receiver_that_drips_is_hung_up_on(receiver: AlertReceiver) -> None:
 
 
 def test_what_was_accepted_is_delivered_whatever_follows(receiver: AlertReceiver) -> None:
-    receiver.reply = lambda number, posted: Reply(headers={"Content-Length": "100000"})
+    receiver.reply = always(Reply(headers={"Content-Length": "100000"}))
     post(receiver.url, b"{}", {}, timeout_s=5.0)
 
 
 def test_a_large_answer_is_not_read_to_its_end(receiver: AlertReceiver) -> None:
-    receiver.reply = lambda number, posted: Reply(body=b"x" * 5_000_000)
+    receiver.reply = always(Reply(body=b"x" * 5_000_000))
     post(receiver.url, b"{}", {}, timeout_s=5.0)
 
 

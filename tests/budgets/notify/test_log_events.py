@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 
 import pytest
-from opentelemetry._logs import SeverityNumber
+from opentelemetry._logs import SeverityNumber, get_logger_provider
 from opentelemetry._logs import _internal as logs_of_the_api
 from opentelemetry.sdk._logs import LoggerProvider, LoggingHandler
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
@@ -55,7 +55,7 @@ def test_an_alert_reaches_open_telemetry_once_where_python_logs_are_bridged(
     caplog.set_level(logging.INFO, LOGGER)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it has moved to a package of its own
-        bridge = LoggingHandler(logger_provider=logs_of_the_api._LOGGER_PROVIDER)
+        bridge = LoggingHandler(logger_provider=get_logger_provider())
     logging.getLogger().addHandler(bridge)
     try:
         logging.getLogger(LOGGER).warning("shows that the bridge works")

@@ -58,7 +58,7 @@ def test_the_log_line_says_what_matters_in_one_line() -> None:
         ),
         (
             {"kind": "forecast", "rule": "llm-forecast", "key": "", "value": 650.0, "limit": 500.0},
-            "BREACHED: Forecast llm-forecast: $650.00, limit $500.00",
+            "BREACHED: Forecast llm-forecast: $650.00 expected, limit $500.00",
         ),
         (
             {"kind": "request", "rule": "dear", "key": "", "value": 0.3, "limit": 0.25},

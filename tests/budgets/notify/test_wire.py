@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 import logging
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from spancost.budgets.notify.pagerduty import PagerDutyChannel
 from spancost.budgets.notify.references import Reference
 from spancost.budgets.notify.sending import DeliveryError
 from tests.budgets.notify.alerts import BREACH, MONTH, NOW, alert, resolved
-from tests.support.alert_receiver import AlertReceiver, Reply
+from tests.support.alert_receiver import AlertReceiver, Reply, always
 
 
 @pytest.fixture
@@ -92,7 +93,7 @@ def test_slack_gets_a_message(receiver: AlertReceiver, monkeypatch: pytest.Monke
 def test_pagerduty_gets_an_incident_and_its_end(receiver: AlertReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEY", "R0UT1NG")
     channel = PagerDutyChannel(routing_key=Reference("env", "KEY"), url=f"{receiver.url}/v2/enqueue")
-    receiver.reply = lambda number, posted: Reply(202)
+    receiver.reply = always(Reply(202))
     channel.send(BREACH, timeout_s=5.0)
     channel.send(resolved(), timeout_s=5.0)
     trigger, end = (json.loads(posted.body) for posted in receiver.seen)
@@ -159,11 +160,9 @@ def test_a_callback_is_found_by_its_module(monkeypatch: pytest.MonkeyPatch, tmp_
     (tmp_path / "my_alerts_of_a_test.py").write_text(
         "class Told:\n    all = []\n    tell = all.append\n\ndef broken(alert):\n    raise RuntimeError('SECRET')\n"
     )
-    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     send({"type": "callback", "function": "my_alerts_of_a_test:Told.tell"})
-    from my_alerts_of_a_test import Told  # pyright: ignore[reportMissingImports, reportUnknownVariableType]
-
-    assert Told.all == [BREACH]
+    assert sys.modules["my_alerts_of_a_test"].Told.all == [BREACH]
     with pytest.raises(DeliveryError, match="raised RuntimeError") as raised:
         send({"type": "callback", "function": "my_alerts_of_a_test:broken"})
     assert (raised.value.is_final, "SECRET" in str(raised.value)) == (False, False)

@@ -132,6 +132,8 @@ def _figures(alert: Alert) -> str:
         return f"{alert.value:.3g} times as fast as it lasts (limit {alert.limit:.3g})"
     if alert.kind == "budget":
         return _spent(alert)
+    if alert.kind == "forecast":
+        return f"{usd(alert.value)} expected, limit {usd(alert.limit)}"
     return f"{usd(alert.value)}, limit {usd(alert.limit)}"
 
 
