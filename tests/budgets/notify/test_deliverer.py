@@ -223,6 +223,25 @@ def test_a_full_line_leaves_the_rest_in_the_store_in_order(monkeypatch: pytest.M
         assert deliverer.held == 0
 
 
+def test_nothing_overtakes_what_a_full_line_has_left_in_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_HELD", 1)
+    clock, gate = [alert().at], threading.Event()
+    store, ops = Waiting(now=lambda: clock[0]), Channel(waits_for(gate))
+    for id in ("e.0", "e.1", "e.2"):
+        store.put(alert(id=id, episode="e"))
+    with delivering(store, ops=ops) as deliverer:
+        assert not deliverer.flush(0.05)
+        gate.set()
+        until(lambda: ops.sent == ["e.0"] and deliverer.held == 0)
+        store.put(alert(id="e.3", episode="e"))
+        deliverer.flush(WAIT_S)
+        assert ops.sent == ["e.0"], "its line is looked at again in a second"
+        for _ in range(20):
+            clock[0] += 61.0
+            deliverer.flush(WAIT_S)
+        assert ops.sent == ["e.0", "e.1", "e.2", "e.3"]
+
+
 def test_what_a_killed_process_held_is_delivered_by_another_when_its_lease_is_over() -> None:
     clock = [alert().at]
     store, ops = Waiting(now=lambda: clock[0]), Channel()
@@ -245,8 +264,8 @@ def test_a_process_that_lives_keeps_what_it_has_taken() -> None:
         until(lambda: slow.tried == ["a1f0.3"])
         for _ in range(4):
             clock[0] += 40.0
-            first.flush(0.05)
             second.flush(0.05)
+            first.flush(0.05)
         gate.set()
         until(lambda: not store.entries)
         assert (slow.sent, other.sent) == (["a1f0.3"], [])
@@ -271,6 +290,21 @@ def test_what_was_sent_is_not_sent_again_when_the_store_is_away_meanwhile() -> N
         assert store.entries == {}
         assert ops.sent == ["a1f0.3"]
         assert deliverer.counts == (1, 0, 0, 0)
+
+
+def test_what_was_taken_anew_while_it_was_finished_is_not_sent_again() -> None:
+    store, ops = Waiting(), Channel()
+    store.put(alert())
+    [taken] = store.entries.values()
+    with delivering(store, ops=ops) as deliverer:
+        assert deliverer.flush(WAIT_S)
+        store.entries[taken[0].id] = taken[0]._replace(attempts=1), 0.0  # somebody's lease was over in between
+        deliverer.flush(WAIT_S)
+        assert deliverer.flush(WAIT_S)
+        assert (ops.sent, store.entries) == (["a1f0.3"], {})
+        store.put(alert())
+        assert deliverer.flush(WAIT_S)
+        assert ops.sent == ["a1f0.3"] * 2, "what nobody has taken is new"
 
 
 def test_an_alert_of_a_channel_that_only_others_have_is_left_to_them() -> None:

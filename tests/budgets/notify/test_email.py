@@ -171,10 +171,13 @@ def test_a_message_that_is_refused_for_now_is_tried_again(
 
 
 @pytest.mark.parametrize(("answer", "is_final"), [("450 busy", False), ("550 unknown", True)])
-def test_it_fails_only_where_nobody_gets_it(server: Server, plain: int, answer: str, is_final: bool) -> None:
+def test_it_fails_only_where_nobody_gets_it(
+    server: Server, plain: int, answer: str, is_final: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     server.box.refused = {"gone@example.com": answer}
     send(plain, tls="off", to=["a@example.com", "gone@example.com"])
     assert len(server.box.taken) == 1
+    assert f"127.0.0.1 refuses 1 of 2 recipients of an alert ({answer[:3]})" in caplog.text
     with pytest.raises(DeliveryError, match="all recipients are refused") as raised:
         send(plain, tls="off", to=["gone@example.com"])
     assert raised.value.is_final is is_final

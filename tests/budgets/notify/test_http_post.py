@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ssl
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from opentelemetry.context import get_current
+from opentelemetry import context
 from opentelemetry.instrumentation.utils import is_http_instrumentation_enabled, is_instrumentation_enabled
 
 from spancost.budgets.notify.http_post import post, without_instrumentation
@@ -97,6 +98,17 @@ def test_what_was_accepted_is_delivered_whatever_follows(receiver: AlertReceiver
     post(receiver.url, b"{}", {}, timeout_s=5.0)
 
 
+def test_a_post_needs_no_thread_of_its_own_when_the_interpreter_ends(
+    receiver: AlertReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(timer: threading.Timer) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(threading.Timer, "start", start)
+    post(receiver.url, b"{}", {}, timeout_s=5.0)
+    assert len(receiver.seen) == 1
+
+
 def test_a_large_answer_is_not_read_to_its_end(receiver: AlertReceiver) -> None:
     receiver.reply = always(Reply(body=b"x" * 5_000_000))
     post(receiver.url, b"{}", {}, timeout_s=5.0)
@@ -172,12 +184,14 @@ def test_https_goes_through_a_tunnel_of_the_proxy(receiver: AlertReceiver, monke
 
 
 def test_instrumentations_are_switched_off_for_the_post_alone(receiver: AlertReceiver) -> None:
-    before = get_current()
+    before = context.get_current()
     with without_instrumentation():
         assert not is_instrumentation_enabled()
         assert not is_http_instrumentation_enabled()
+        keys = (context._SUPPRESS_INSTRUMENTATION_KEY, context._SUPPRESS_HTTP_INSTRUMENTATION_KEY)  # pyright: ignore[reportPrivateUsage]
+        assert all(context.get_value(key) for key in (*keys, "suppress_instrumentation"))
     assert is_instrumentation_enabled()
-    assert get_current() == before
+    assert context.get_current() == before
     seen: list[Posted] = receiver.seen
     post(receiver.url, b"{}", {}, timeout_s=5.0)
     assert "traceparent" not in seen[0].headers

@@ -12,6 +12,7 @@ from email.message import EmailMessage
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Final
 
+from spancost._guard import logger
 from spancost.budgets.alert import RESOLVED, Alert
 from spancost.budgets.notify import text
 from spancost.budgets.notify.http_post import hang_up_after
@@ -112,7 +113,16 @@ class EmailChannel:
                     hang_up = hang_up_after(deadline - time.monotonic(), server.sock)
             if user:
                 server.login(user, password)
-            server.send_message(letter)
+            refused = server.send_message(letter)
+            if refused:
+                codes = ", ".join(sorted({str(code) for code, _ in refused.values()}))
+                logger.warning(
+                    "%s refuses %d of %d recipients of an alert (%s)",
+                    self.host,
+                    len(refused),
+                    len(self.recipients),
+                    codes,
+                )
             with suppress(smtplib.SMTPException, OSError):  # it has taken the message
                 server.quit()
         finally:

@@ -121,7 +121,8 @@ def hang_up_after(seconds: float, connected: socket.socket) -> threading.Timer:
     """Return a running timer that ends a connection; cancel it."""
     timer = threading.Timer(max(0.0, seconds), _hang_up, [connected])
     timer.daemon = True
-    timer.start()
+    with suppress(RuntimeError):  # the interpreter is ending: the time-out of the socket is left
+        timer.start()
     return timer
 
 
