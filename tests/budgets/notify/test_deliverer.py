@@ -53,6 +53,11 @@ def until(holds: Callable[[], bool]) -> None:
         time.sleep(0.002)
 
 
+def ours() -> set[threading.Thread]:
+    """Return the threads that deliver."""
+    return {thread for thread in threading.enumerate() if thread.name.startswith("spancost-alerts")}
+
+
 def fails(times: int, *, is_final: bool = False, retry_after_s: float | None = None) -> Callable[[Alert], None]:
     """Return an answer that fails so many times for each alert."""
     seen: dict[str, int] = {}
@@ -106,18 +111,18 @@ def test_each_channel_is_told_and_the_store_is_empty_then() -> None:
 
 
 def test_nothing_is_started_before_the_first_alert_and_no_thread_sends_when_all_is_done() -> None:
-    before = threading.active_count()
+    before = ours()
     store, ops = Waiting(), Channel()
     with delivering(store, ops=ops) as deliverer:
-        assert threading.active_count() == before
+        assert ours() == before
         store.put(alert())
         deliverer.wake()
         until(lambda: ops.sent == ["a1f0.3"])
-        until(lambda: not any(thread.name == "spancost-alerts-ops" for thread in threading.enumerate()))
+        until(lambda: [thread.name for thread in ours() - before] == ["spancost-alerts"])
         looks = store.looks
         time.sleep(0.1)
         assert store.looks == looks, "it waits to be woken"
-    until(lambda: threading.active_count() == before)
+    until(lambda: not ours() - before)
 
 
 def test_a_failure_is_tried_again_until_it_succeeds() -> None:
@@ -380,7 +385,7 @@ def test_flush_tries_what_is_due_once_and_keeps_its_time() -> None:
         began = time.monotonic()
         assert not deliverer.flush(0.2)
         assert time.monotonic() - began < 5.0
-        assert ops.tried == ["a1f0.3", "b.1"]
+        until(lambda: ops.tried == ["a1f0.3", "b.1"])
         gate.set()
 
 
