@@ -20,8 +20,6 @@ from tests.budgets.notify.alerts import BREACH
 from tests.support.own_certificate import own_certificate
 from tests.support.processes import ReservedPort
 
-# aiosmtpd asks nothing of us here but to listen; its own loop is closed by `stop`.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 PASSWORD = "pass-word-of-a-test"
 
 
