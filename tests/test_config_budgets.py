@@ -415,7 +415,7 @@ _WRONG_RULES = {
     ),
     "sure forecast": (
         f"[{{name: llm, {_BUDGET}}}, {{name: a, forecast: {{budget: llm, confidence: 100%}}}}]",
-        r"\[1\]\.forecast\.confidence: 1\.0 is not accepted: a part above 0 and below 1",
+        r"\[1\]\.forecast\.confidence: 1\.0 is not accepted: a part above 0 and at most 99\.9%",
     ),
     "request by model": (
         "[{name: a, max_request_usd: 1, match: {model: gpt-4o}}]",

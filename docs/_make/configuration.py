@@ -122,6 +122,7 @@ _MEANINGS: Final = {
     "notify": "Names of the channels that are told; without it all of them",
     "method": "What is expected: see `history`, `multiplier`, `z`, `percentile` and `season`, or `over`",
     "over": "What the rate is taken from",
+    "confidence": "Of the interval that is told, above 0 and at most 99.9%",
     "bucket": "Length of a stretch",
     "cooldown": "A rule that is below its threshold again is well after this long",
     "pairs": "Both windows must burn the budget faster than `factor`",

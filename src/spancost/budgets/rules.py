@@ -46,6 +46,7 @@ SPIKE_METHODS: Final = (MEAN, ROBUST, PERCENTILE, SEASONAL)
 
 LINEAR: Final = "linear"
 FORECAST_METHODS: Final = (LINEAR, SEASONAL)
+MAX_CONFIDENCE: Final = 0.999
 
 DEFAULT_THRESHOLDS: Final = (0.5, 0.8, 1.0)
 DEFAULT_MAX_KEYS: Final = 1000
@@ -205,7 +206,7 @@ class ForecastRule(Rule):
     over_s: float = 86_400.0
     """What the rate is taken from, seconds; of `seasonal`: 4 weeks."""
     confidence: float = 0.9
-    """Of the interval that is told, 0..1."""
+    """Of the interval that is told, above 0 and at most `MAX_CONFIDENCE`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from spancost.budgets.rules import (
     DIMENSIONS,
     EVERYTHING,
     FORECAST_METHODS,
+    MAX_CONFIDENCE,
     ON_UNPRICED,
     OPEN,
     PERCENTILE,
@@ -34,6 +35,7 @@ from spancost.budgets.rules import (
     RequestRule,
     SpikeRule,
 )
+from spancost.budgets.tracks import SEASON_S
 from spancost.budgets.windows import CALENDAR, KINDS, ROLLING, TOTAL, UTC_NAME, Window
 from spancost.errors import PartError, suggest
 
@@ -44,7 +46,7 @@ MAX_USD: Final = 1e12
 MIN_LIMIT_USD: Final = 1e-9
 MAX_THRESHOLD: Final = 10.0
 LONGEST_S: Final = 400 * 86_400
-SEASONS_S: Final[Mapping[str, float]] = {"day": 86_400.0, "week": 7 * 86_400.0}
+
 RESERVED_LABELS: Final = ("alertname", "severity", "owner", "budget", "key", "service", "state", "threshold")
 """Labels that alerts have anyway."""
 _MAX_GLOBS: Final = 100
@@ -315,8 +317,8 @@ def _check_spike(rule: SpikeRule) -> None:
     accepted = "a part above 0 and at most 1, such as 95% or 0.95"
     if not _number(".percentile", rule.percentile, 0, 1, accepted) > 0:
         raise PartError(".percentile", rule.percentile, accepted)
-    _one_of(".season", rule.season, SEASONS_S)
-    if rule.method == SEASONAL and SEASONS_S[rule.season] % rule.bucket_s:
+    _one_of(".season", rule.season, SEASON_S)
+    if rule.method == SEASONAL and SEASON_S[rule.season] % rule.bucket_s:
         accepted = f"a length of which a {rule.season} is a whole number of times, such as 1h"
         raise PartError(".bucket_s", rule.bucket_s, accepted)
     _usd(".min_baseline_usd", rule.min_baseline_usd)
@@ -350,12 +352,12 @@ def _check_burn_rate(rule: BurnRateRule) -> None:
 def _check_forecast(rule: ForecastRule) -> None:
     _one_of(".method", rule.method, FORECAST_METHODS)
     _minutes(".over_s", rule.over_s, LONGEST_S)
-    least = SEASONS_S["week"] if rule.method == SEASONAL else 3600.0
+    least = SEASON_S["week"] if rule.method == SEASONAL else 3600.0
     if rule.over_s < least:
         accepted = "at least a week, such as 28d, for the method seasonal" if rule.method == SEASONAL else "at least 1h"
         raise PartError(".over_s", rule.over_s, accepted)
-    accepted = "a part above 0 and below 1, such as 90% or 0.9"
-    if not 0 < _number(".confidence", rule.confidence, 0, 1, accepted) < 1:
+    accepted = "a part above 0 and at most 99.9%, such as 90% or 0.9"
+    if not _number(".confidence", rule.confidence, 0, MAX_CONFIDENCE, accepted) > 0:
         raise PartError(".confidence", rule.confidence, accepted)
 
 

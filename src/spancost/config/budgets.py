@@ -33,7 +33,8 @@ from spancost.budgets.rules import (
     RequestRule,
     SpikeRule,
 )
-from spancost.budgets.validation import MAX_CHANNELS, MAX_RULES, SEASONS_S, validate_name, validate_rules
+from spancost.budgets.tracks import SEASON_S
+from spancost.budgets.validation import MAX_CHANNELS, MAX_RULES, validate_name, validate_rules
 from spancost.budgets.windows import CALENDAR, ROLLING, TOTAL, UTC_NAME, Window
 from spancost.config import values
 from spancost.config.values import glob, mapping, scalar, within
@@ -211,7 +212,7 @@ KIND_KEYS: Final[Mapping[str, Keys]] = {
         "z": ("z", number),
         "min_mad_usd": ("min_mad_usd", usd),
         "percentile": ("percentile", part),
-        "season": ("season", _choice(tuple(SEASONS_S))),
+        "season": ("season", _choice(tuple(SEASON_S))),
         "min_baseline_usd": ("min_baseline_usd", usd),
         "min_usd": ("min_usd", usd),
         "warm_up": ("warm_up", values.count_from_zero),
