@@ -45,6 +45,12 @@ def test_the_explanation_has_the_numbers() -> None:
     assert check_budget(1.0, 500.0).explanation == "$1.00 of $500.00 is spent (0.2 %): no threshold is reached."
 
 
+def test_next_to_nothing_is_told_as_such() -> None:
+    assert check_budget(1e-12, 500.0).explanation == (
+        "$0.000000000001 of $500.00 is spent (under 0.0000001 %): no threshold is reached."
+    )
+
+
 @pytest.mark.parametrize("wrong", IMPOSSIBLE_USD)
 def test_impossible_money_is_refused_by_its_name(wrong: Any) -> None:
     with pytest.raises(ValueError, match=r"^spend_usd: .* is not accepted: an amount of USD"):

@@ -17,7 +17,7 @@ _LIMIT = 720.0
 """One USD an hour for thirty days."""
 
 
-def _check(*windows: tuple[float, float, float, float, float], slowest: float = 0.0, limit: float = _LIMIT) -> Any:
+def _check(*windows: Any, slowest: float = 0.0, limit: float = _LIMIT) -> Any:
     return check_burn_rate(windows, limit_usd=limit, window_s=_MONTH_S, min_usd_per_hour=slowest)
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Final
 
-from spancost.amounts import share
 from spancost.budgets.checks import inputs
 from spancost.budgets.checks.budget import is_reached
-from spancost.budgets.checks.results import CheckResult
+from spancost.budgets.checks.results import CheckResult, percent
 from spancost.budgets.rules import CLOSED, OPEN
 
 HALF_OPEN: Final = "half_open"
@@ -105,10 +104,10 @@ def evaluate_breaker(
         if when_unavailable == OPEN:
             return _allowed(breaker, "what is spent cannot be known in time, and the choice is fail-open")
         return _refused(breaker, period_s, "what is spent cannot be known in time, and the choice is fail-closed")
-    shown = share(known, 1.0)
+    shown = percent(known)
     if is_reached(known, opens):
         return _refused(
-            Breaker(state=OPEN, since=at), period_s, f"{shown} of the limit is spent; it opens at {share(opens, 1.0)}"
+            Breaker(state=OPEN, since=at), period_s, f"{shown} of the limit is spent; it opens at {percent(opens)}"
         )
     if breaker.state == CLOSED or known < closes:
         return _allowed(CLOSED_BREAKER, f"{shown} of the limit is spent")
@@ -117,7 +116,7 @@ def evaluate_breaker(
     if breaker.probes < most:
         tried = replace(breaker, probes=breaker.probes + 1)
         return _allowed(tried, f"{shown} of the limit is spent; call {tried.probes} of {most} that may try")
-    return _refused(breaker, left_s, f"{shown} of the limit is spent, and {most} calls have tried")
+    return _refused(breaker, left_s, f"{shown} of the limit is spent, and {breaker.probes} of {most} calls have tried")
 
 
 def _allowed(breaker: Breaker, why: str) -> BreakerDecision:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar, Final
 
-from spancost.amounts import share, usd
+from spancost.amounts import usd
 from spancost.budgets.checks import inputs
-from spancost.budgets.checks.results import CheckResult
+from spancost.budgets.checks.results import CheckResult, percent
 from spancost.budgets.rules import DEFAULT_THRESHOLDS
 
 ROUNDING: Final = 1e-12
@@ -59,10 +59,10 @@ def check_budget(spend_usd: float, limit_usd: float, thresholds: Sequence[float]
     ratio = spend / limit
     level = sum(is_reached(ratio, part) for part in parts)
     threshold = parts[level - 1] if level else None
-    reached = f"reaches the threshold of {share(threshold, 1.0)}" if threshold else "no threshold is reached"
+    reached = f"reaches the threshold of {percent(threshold)}" if threshold else "no threshold is reached"
     return BudgetCheck(
         is_alarming=level > 0,
-        explanation=f"{usd(spend)} of {usd(limit)} is spent ({share(spend, limit)}): {reached}.",
+        explanation=f"{usd(spend)} of {usd(limit)} is spent ({percent(ratio)}): {reached}.",
         spend_usd=spend,
         limit_usd=limit,
         ratio=ratio,

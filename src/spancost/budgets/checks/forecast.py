@@ -10,9 +10,9 @@ from itertools import pairwise
 from statistics import NormalDist
 from typing import ClassVar, Final, NamedTuple
 
-from spancost.amounts import share, usd
+from spancost.amounts import usd
 from spancost.budgets.checks import inputs
-from spancost.budgets.checks.results import CheckResult
+from spancost.budgets.checks.results import CheckResult, percent
 from spancost.budgets.rules import FORECAST_METHODS, LINEAR, MAX_CONFIDENCE
 
 NO_HISTORY: Final = "no_history"
@@ -237,7 +237,7 @@ def _explained(
     confidence: float,
     breach_at: float | None,
 ) -> str:
-    interval = "" if low is None or high is None else f" ({usd(low)} to {usd(high)} at {share(confidence, 1.0)})"
+    interval = "" if low is None or high is None else f" ({usd(low)} to {usd(high)} at {percent(confidence)})"
     ends = f"{usd(expected)}{interval} of {usd(limit)} will be spent at the end of the window"
     if spend >= limit:
         return f"{usd(spend)} of {usd(limit)} is spent: the budget is gone."

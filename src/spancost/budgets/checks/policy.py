@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
-from spancost.amounts import share, usd
+from spancost.amounts import usd
 from spancost.budgets.checks import inputs
-from spancost.budgets.checks.results import CheckResult
+from spancost.budgets.checks.results import CheckResult, percent
 
 ALLOW: Final = "allow"
 THROTTLE: Final = "throttle"
@@ -69,7 +69,7 @@ def evaluate_policy(
         raise ValueError(f"throttle_from: {throttle_from!r} is not accepted: a part above 0 and below 1")
     after = spend + reserve
     ratio = after / limit
-    said = f"{usd(spend)} of {usd(limit)} is spent ({share(spend, limit)})"
+    said = f"{usd(spend)} of {usd(limit)} is spent ({percent(spend / limit)})"
     if spend >= limit or after > limit:
         why = "the limit is reached" if spend >= limit else f"a reserve of {usd(reserve)} would exceed it"
         again = "" if ends is None else f"; a new window begins in {ends:.0f} s"

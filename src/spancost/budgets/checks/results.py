@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Final, cast
+
+from spancost.amounts import share
+
+_LEAST_SHOWN: Final = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +29,11 @@ class CheckResult:
     def as_json(self) -> str:
         """Return it as one line of JSON."""
         return json.dumps(self.as_dict(), allow_nan=False, separators=(",", ":"))
+
+
+def percent(ratio: float) -> str:
+    """Return a ratio for people: `82.5 %`."""
+    return share(ratio, 1.0) if ratio == 0 or ratio >= _LEAST_SHOWN else f"under {share(_LEAST_SHOWN, 1.0)}"
 
 
 def _plain(value: object) -> object:
