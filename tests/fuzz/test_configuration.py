@@ -103,6 +103,7 @@ def _is_usable(config: Config) -> None:
         "prices_file",
     }
     settings = {one.name: getattr(config, one.name) for one in fields(Config) if one.name not in unsafe}
+    settings["budget_store"] = "memory"  # nothing outside of this process
     with priced_provider(**settings) as world:
         world.tracer.start_span("work").end()
         world.publish()
