@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import types
 import zoneinfo
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,7 +26,7 @@ from spancost.budgets.rules import (
 from spancost.budgets.validation import validate_rules
 from spancost.budgets.windows import Window
 from spancost.config import Config, load_config
-from spancost.errors import ConfigError, PartError
+from spancost.errors import ConfigError
 
 _DAY_S = 86_400.0
 _MONTHLY = BudgetRule(name="llm", limit_usd=500.0, window=Window("month"))
@@ -43,23 +42,6 @@ def _rules(folder: Path, *rules: str) -> tuple[AnyRule, ...]:
     return _read(folder, "rules: [" + ", ".join(rules) + "]").budget_rules
 
 
-def _read_channel(name: str, settings: Mapping[str, object]) -> Channel:
-    kinds = ("log", "slack")
-    if settings.get("type") not in kinds:
-        raise PartError(".type", settings.get("type"), f"one of {', '.join(kinds)}")
-    rest = tuple(sorted((key, value) for key, value in settings.items() if key != "type"))
-    return Channel(name=name, type=str(settings["type"]), settings=rest)
-
-
-@pytest.fixture
-def channels(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Channels of two types: how each type reads its settings is tested with it."""
-    module: Any = types.ModuleType("spancost.budgets.notify.channels")
-    module.read_channel = _read_channel
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-
-
-@pytest.mark.usefixtures("channels")
 def test_everything_that_a_rule_may_say_is_read(tmp_path: Path) -> None:
     config = _read(
         tmp_path,
@@ -494,7 +476,6 @@ def test_channels_made_in_python_have_names_of_their_own() -> None:
         load_config(environ={}, budget_channels=("log",))
 
 
-@pytest.mark.usefixtures("channels")
 def test_a_rule_names_channels_that_are_there(tmp_path: Path) -> None:
     notify = "notify: {ops: {type: log}}\n  rules: [{name: a, spike: , notify: [opps]}]"
     with pytest.raises(ConfigError, match=r"budgets\.rules\[0\]\.notify\[0\]: 'opps' .* did you mean 'ops'"):
@@ -503,14 +484,13 @@ def test_a_rule_names_channels_that_are_there(tmp_path: Path) -> None:
         _read(tmp_path, "notify: {ops: {type: log}}", budget_rules=(SpikeRule(name="a", notify=("pager",)),))
 
 
-@pytest.mark.usefixtures("channels")
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("5", r"budgets\.notify: 5 is not accepted: channels by name"),
         ("{'a:b': {type: log}}", r"budgets\.notify\.a:b: 'a:b' is not accepted: a name of at most 60 letters"),
         ("{ops: log}", r"budgets\.notify\.ops: 'log' is not accepted: a channel with its type"),
-        ("{ops: {type: smoke}}", r"budgets\.notify\.ops\.type: 'smoke' is not accepted: one of log, slack"),
+        ("{ops: {type: smoke}}", r"budgets\.notify\.ops\.type: 'smoke' is not accepted: one of .*log, .*slack"),
     ],
 )
 def test_wrong_channel_is_told_by_its_name(text: str, message: str, tmp_path: Path) -> None:

@@ -56,6 +56,8 @@ metrics:
 sampling: {meter_all: true}
 budgets:
   store: memory
+  notify:
+    log: {type: log}
   rules:
     - name: llm
       budget: {limit_usd: 500, window: month, time_zone: Europe/Berlin}
@@ -69,6 +71,7 @@ budgets:
       cooldown: 5m
       hysteresis: 5%
       runbook: https://wiki.example/llm
+      notify: [log]
     - {name: day, budget: {limit_usd: "$5", window: rolling 24h, when_unavailable: closed}, severity: critical}
     - {name: spike, spike: {bucket: 1h, method: seasonal, history: 14, multiplier: 2.5, season: week, warm_up: 2}}
     - {name: burn, burn_rate: {budget: llm, pairs: [{long: 1h, short: 5m, factor: 14.4}], min_usd_per_hour: 0.5}}
