@@ -26,6 +26,11 @@ STATES: Final = (OK, WARNING, BREACHED, RECOVERING)
 GUARD_TIMEOUT_S: Final = 0.05
 """How long a guard waits for its store."""
 
+MAX_ALERTS: Final = 1000
+"""Alerts that wait in a store at most; what comes beyond them is dropped and counted."""
+STATE_AGE_S: Final = 400 * 86_400.0
+"""A state that nothing has changed for so long is forgotten."""
+
 
 class StoreUnavailableError(SpancostError):
     """The store cannot answer now; nothing is known to have changed in it."""
@@ -175,6 +180,8 @@ class Store(Protocol):
 
     scope: str
     """`PROCESS`, `MACHINE` or `FLEET`."""
+    dropped_alerts: int
+    """Alerts of this process that its transitions could not store, since `MAX_ALERTS` wait already."""
 
     def exchange(self, delivery: Delivery | None, cursor: int) -> Changes:
         """Add a delivery, once, and return what everybody has changed since a cursor.
