@@ -34,6 +34,8 @@ class Contribution:
         """The content of the store that the sums are being brought back to."""
         self.parts: list[list[tuple[Cell, Sums]]] | None = None
         """How the sums are brought back in steps, while they are."""
+        self.taken_parts = 0
+        """How many of them the store has taken."""
         self._sums: dict[Cell, Sums] = {}
         self._ring: deque[Delivery] = deque()
         self._ring_cells = 0

@@ -448,12 +448,14 @@ class RedisStore:
 
     def _restore(self, writer: str, contribution: Contribution, epoch: bytes) -> None:
         if contribution.restoring != epoch:
-            contribution.restoring, contribution.parts = epoch, None
+            contribution.restoring, contribution.parts, contribution.taken_parts = epoch, None, 0
         parts = contribution.in_parts(_PART)
-        for index, part in enumerate(parts):
+        while contribution.taken_parts < len(parts):
+            index = contribution.taken_parts
             head = (epoch, as_utf8(writer), contribution.acknowledged, index, len(parts))
-            if not self._run(scripts.RESTORE, *head, *_packed(part), deadline=self._deadline()):
+            if not self._run(scripts.RESTORE, *head, *_packed(parts[index]), deadline=self._deadline()):
                 return  # it has lost everything once more
+            contribution.taken_parts += 1
         contribution.epoch, contribution.parts = epoch, None
 
     def _replay(self, writer: str, contribution: Contribution, epoch: bytes, mark: bytes, number: int) -> None:

@@ -376,6 +376,7 @@ for _, id in ipairs(redis.call('ZRANGE', P .. 'outbox', 0, -1)) do
     out[#out + 1] = redis.call('HINCRBY', ATTEMPTS, id, 1) - 1
   end
 end
+if taken > 0 then redis.call('EXPIRE', UNTILS, KEEP) end
 return out
 """
 )
@@ -392,7 +393,10 @@ return 1
 POSTPONE: Final = (
     _PRELUDE
     + """
-if redis.call('ZSCORE', P .. 'outbox', ARGV[2]) then redis.call('HSET', P .. 'untils', ARGV[2], ARGV[3]) end
+if redis.call('ZSCORE', P .. 'outbox', ARGV[2]) then
+  redis.call('HSET', P .. 'untils', ARGV[2], ARGV[3])
+  redis.call('EXPIRE', P .. 'untils', KEEP)
+end
 return 1
 """
 )

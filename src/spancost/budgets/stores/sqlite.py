@@ -8,6 +8,7 @@ import random
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from typing import Final
@@ -46,6 +47,8 @@ APPLICATION_ID: Final = 0x53504E42
 WRITERS_AGE_S: Final = 30 * 86_400.0
 """The last number of a process that has delivered nothing for so long is forgotten."""
 _TIMEOUT_S: Final = 5.0
+_FORK_TIMEOUT_S: Final = 2.0
+"""How long a fork waits for who uses the file."""
 _RETRY_S: Final = 0.0005
 """About how long a process waits until it asks for the file again that another one is writing."""
 _CHECKPOINT_PAGES: Final = 1000
@@ -83,7 +86,10 @@ _RESERVED: Final = "SELECT total(usd) FROM leases WHERE rule = ? AND key = ? AND
 class SqliteStore:
     """Keeps sums, states, reservations and alerts in one SQLite file.
 
-    One connection per process, opened at the first use, and again after a fork or when the file was replaced. WAL mode
+    One connection per process, opened at the first use, and again when the file was replaced. It is closed before the
+    process forks and opened again after it on both sides: SQLite's own notes of who holds which lock are copied by a
+    fork, so that not even a new connection is safe beside one that was open then. A child that was forked by something
+    that does not call Python's hooks, while the file was open, finds its store unavailable. WAL mode
     without a flush to the disk in each transaction: a killed process loses nothing that was acknowledged; a power cut
     may lose the newest seconds, and never damages the file.
 
@@ -111,10 +117,16 @@ class SqliteStore:
         self._now = now
         self._pid = os.getpid()
         self._lock = threading.Lock()
+        self._paging = threading.Lock()
+        """Held while pages are brought home on a connection of their own."""
+        self._held_for_fork: list[threading.Lock] = []
+        self._is_spoiled = False
+        """This process was forked while the file was open."""
         self._connection: sqlite3.Connection | None = None
         self._opened: tuple[int, int] = (0, 0)
         """Device and inode of the open file."""
         self._mark = 0
+        _stores.add(self)
 
     def __repr__(self) -> str:
         return f"SqliteStore({self.path!r})"
@@ -133,6 +145,8 @@ class SqliteStore:
         """Give the connection inside a transaction, which is committed if nothing is raised."""
         if self._pid != os.getpid():
             self.after_fork_in_child()
+        if self._is_spoiled:
+            raise StoreUnavailableError(f"budget store {self.path}: this process was forked while it was in use")
         deadline = time.monotonic() + max(timeout_s, 0.0)
         lock = self._lock
         if not lock.acquire(timeout=max(timeout_s, 0.0)):
@@ -288,6 +302,9 @@ class SqliteStore:
 
     def _bring_pages_home(self) -> None:
         """Write the WAL file's pages to the main file when it has grown, on a connection nobody waits for."""
+        paging = self._paging
+        if not paging.acquire(blocking=False):
+            return
         try:
             if os.stat(f"{self.path}-wal").st_size < _CHECKPOINT_PAGES * 4096:
                 return
@@ -295,6 +312,8 @@ class SqliteStore:
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         except (OSError, sqlite3.Error):
             return  # the next exchange tries again
+        finally:
+            paging.release()
 
     def transition(self, after: StateRecord, alerts: Sequence[OutboxEntry] = ()) -> bool:
         """Store a state whose version is one more than the stored one; see `Store.transition`."""
@@ -406,14 +425,56 @@ class SqliteStore:
         with self._lock:
             self._drop()
 
+    def before_fork(self) -> None:
+        """Wait until nobody uses the file, and close it."""
+        for lock in (self._lock, self._paging):
+            if not lock.acquire(timeout=_FORK_TIMEOUT_S):
+                return  # the child will find it spoiled
+            self._held_for_fork.append(lock)
+        self._drop()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        while self._held_for_fork:
+            self._held_for_fork.pop().release()
+
     def after_fork_in_child(self) -> None:
-        """Leave the parent's connection alone: SQLite forbids even closing it here."""
+        """Begin with nothing open; where the parent had the file open, it must not be used here, nor even closed."""
+        if self._pid == os.getpid():
+            return
+        self._is_spoiled = self._is_spoiled or self._connection is not None
         self._pid = os.getpid()
+        self._held_for_fork = []
         self._lock = threading.Lock()
+        self._paging = threading.Lock()
         self.dropped_alerts = 0
         connection, self._connection = self._connection, None
         if connection is not None:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))  # never closed, not even at the end
+
+
+_stores: Final[weakref.WeakSet[SqliteStore]] = weakref.WeakSet()
+
+
+def _before_fork() -> None:
+    for store in list(_stores):
+        store.before_fork()
+
+
+def _after_fork_in_parent() -> None:
+    for store in list(_stores):
+        store.after_fork_in_parent()
+
+
+def _after_fork_in_child() -> None:
+    for store in list(_stores):
+        store.after_fork_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+    )
 
 
 def is_busy(error: BaseException | None) -> bool:
