@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -20,6 +21,7 @@ from spancost.budgets.store import (
     Store,
     Sums,
 )
+from spancost.budgets.stores.memory import MemoryStore
 
 NOW = 1_800_000_000.0
 JULY = Cell("monthly", 0, "acme", 1000)
@@ -95,8 +97,6 @@ def test_many_small_amounts_add_up(store: Store) -> None:
 
 
 def test_a_cursor_of_another_content_starts_anew(store: Store) -> None:
-    from spancost.budgets.stores.memory import MemoryStore
-
     elsewhere = MemoryStore().exchange(spends(1, 9.0), 0)
     store.exchange(spends(1, 2.0), 0)
     changes = store.exchange(None, elsewhere.cursor)
@@ -250,8 +250,6 @@ def test_the_same_alert_waits_once(store: Store) -> None:
 
 
 def test_what_is_old_is_forgotten(new_store: Callable[[], Store]) -> None:
-    import time
-
     store = new_store()
     other_track = Cell("monthly", 1, "acme", 1000)
     adds = {cell: Sums(1.0, 0.0, 0, 1) for cell in (JULY, AUGUST, other_track)}

@@ -91,7 +91,9 @@ def test_redis_by_url_variable_and_file_never_shows_its_password(tmp_path: Path)
     ],
 )
 def test_anything_else_is_refused_without_repeating_secrets(text: str) -> None:
-    with pytest.raises(ValueError, match=r"is not accepted|is accepted|accepts|not set|read|does not contain") as caught:
+    with pytest.raises(
+        ValueError, match=r"is not accepted|is accepted|accepts|not set|read|does not contain"
+    ) as caught:
         open_store(text, environ={"WRONG": "s3cret"})
     assert "s3cret" not in str(caught.value)
     assert caught.value.__cause__ is None or "s3cret" not in str(caught.value.__cause__)

@@ -159,7 +159,7 @@ def test_all_keys_have_one_hash_tag_and_expire(redis_server: RedisServer) -> Non
     assert reserve(store)
     store.renew(["l"], 100.0)
     connected = client(redis_server)
-    ours = [key for key in connected.keys() if b"keys}" in key]
+    ours = [key for key in connected.scan_iter() if b"keys}" in key]
     assert len(ours) >= 10
     assert all(key.startswith(b"{keys}:") for key in ours)
     assert {key: connected.ttl(key) for key in ours if connected.ttl(key) <= 0} == {}
@@ -229,6 +229,7 @@ def test_a_server_without_the_end_of_its_log_gets_the_missing_deliveries(
     folder = tmp_path / "redis"
     with RedisServer(folder) as server:
         one, other = RedisStore(server.url), RedisStore(server.url)
+        cursor = 0
         for number in range(1, 4):
             one.exchange(spends(number, 1.0, writer="one"), 0)
             cursor = other.exchange(spends(number, 10.0, writer="other"), 0).cursor

@@ -17,7 +17,7 @@ _NOTHING: Final = Sums()
 class Contribution:
     """Everything that one writer has had acknowledged: all its sums together, and the newest deliveries one by one.
 
-    A store that has lost everything gets the sums, one that has lost the end of its log the deliveries that are missing.
+    A store that has lost everything gets the sums, one that has lost the end of its log the deliveries that it misses.
     Bounded: of more cells than 200 000 those that have not changed for longest are given up, and so are all but the
     newest 1 024 deliveries or 50 000 cells of them.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 
 from spancost.budgets.store import (
@@ -75,7 +75,7 @@ class MemoryStore:
         self._outbox: dict[str, _Entry] = {}
 
     @contextmanager
-    def _locked(self, timeout_s: float = _TIMEOUT_S) -> Iterator[None]:
+    def _locked(self, timeout_s: float = _TIMEOUT_S) -> Generator[None]:
         lock = self._lock
         if not lock.acquire(timeout=max(timeout_s, 0.0)):
             raise StoreUnavailableError(f"budget store in memory: busy for more than {timeout_s:g} s")

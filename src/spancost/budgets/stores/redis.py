@@ -7,7 +7,7 @@ import os
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
@@ -113,7 +113,7 @@ class RedisStore:
             "decode_responses": False,
         }
         try:
-            pool: Any = redis.ConnectionPool.from_url(url, **options)
+            pool: Any = self._redis.ConnectionPool.from_url(url, **options)
         except (ValueError, TypeError):
             raise ValueError(f"budget store {self._shown}: {ACCEPTED}") from None  # its message may have the password
         self._make: Callable[[], Any] = lambda: pool.connection_class(**pool.connection_kwargs)
@@ -240,7 +240,7 @@ class RedisStore:
             return Changes(cursor_at(first_mark, seen), list(cells.items()), list(states.values()), is_reset)
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _alone(self) -> Generator[None]:
         lock = self._exchanging
         if not lock.acquire(timeout=_MAX_ROUNDS * self._timeout_s):
             raise StoreUnavailableError(f"budget store {self._shown}: another thread of this process waits for it")

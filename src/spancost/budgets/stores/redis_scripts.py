@@ -149,7 +149,7 @@ return {'ok', epoch, mark, tostring(last), more, out}
 RESTORE: Final = (
     _PRELUDE
     + """
--- Brings the sums of a process back to a server that has lost all it had. 2 epoch, 3 writer, 4 number once all is there,
+-- Brings the sums of a process back to a server that has lost all. 2 epoch, 3 writer, 4 number once all is there,
 -- 5 which part this is, 6 of how many, then pairs (cell, sums)
 local epoch, seq = unpack(redis.call('HMGET', META, 'epoch', 'seq'))
 if epoch ~= ARGV[2] then return 0 end
@@ -175,7 +175,7 @@ return 1
 REPLAY: Final = (
     _PRELUDE
     + """
--- Sends one delivery again that a server has lost with the end of its log. 2 epoch, 3 mark that was seen, 4 the new one,
+-- Sends one delivery again that a server has lost with the end of its log. 2 epoch, 3 mark that was seen, 4 new mark,
 -- 5 writer, 6 number, then pairs (cell, sums)
 local epoch, mark, seq = unpack(redis.call('HMGET', META, 'epoch', 'mark', 'seq'))
 if epoch ~= ARGV[2] then return 0 end

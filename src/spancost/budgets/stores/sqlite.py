@@ -9,7 +9,7 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from typing import Final
 
@@ -141,7 +141,7 @@ class SqliteStore:
             pass
 
     @contextmanager
-    def _transaction(self, timeout_s: float, *, writes: bool = True) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, timeout_s: float, *, writes: bool = True) -> Generator[sqlite3.Connection]:
         """Give the connection inside a transaction, which is committed if nothing is raised."""
         if self._pid != os.getpid():
             self.after_fork_in_child()
@@ -240,8 +240,8 @@ class SqliteStore:
         meta = dict(connection.execute("SELECT key, value FROM meta"))
         if meta.get("schema_version") != SCHEMA_VERSION:
             raise StoreUnavailableError(
-                f"budget store {self.path}: schema version {meta.get('schema_version')} is not {SCHEMA_VERSION}, the one "
-                "this spancost knows: use the same spancost everywhere, or name another file"
+                f"budget store {self.path}: schema version {meta.get('schema_version')} is not {SCHEMA_VERSION}, the "
+                "one this spancost knows: use the same spancost everywhere, or name another file"
             )
         self._mark = int(meta["mark"])
         connection.execute("COMMIT")
@@ -472,9 +472,7 @@ def _after_fork_in_child() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
-    )
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 
 
 def is_busy(error: BaseException | None) -> bool:
