@@ -292,7 +292,7 @@ class RedisStore:
         for index in range(0, len(flat), 2):
             id, value = flat[index].decode(), flat[index + 1]
             if id[0] == "c":
-                rule, track, slot, key = id[1:].split(_SEPARATOR, 3)
+                slot, rule, track, key = id[1:].split(_SEPARATOR, 3)
                 usd, estimated_usd, unpriced, calls = _SUMS.unpack(value)
                 cells[Cell(rule, int(track), key, int(slot))] = Sums(usd, estimated_usd, int(unpriced), int(calls))
             else:
@@ -510,7 +510,7 @@ def _hang_up(connection: Any) -> None:
 
 def _packed(cells: Iterable[tuple[Cell, Sums]]) -> Iterator[_Argument]:
     for (rule, track, key, slot), sums in cells:
-        yield "c" + _SEPARATOR.join((as_utf8(rule), str(track), str(slot), as_utf8(key)))
+        yield f"c{slot}{_SEPARATOR}{as_utf8(rule)}{_SEPARATOR}{track}{_SEPARATOR}{as_utf8(key)}"
         yield _SUMS.pack(*sums)
 
 
@@ -524,6 +524,6 @@ def _is_gone(member: bytes, oldest: Mapping[tuple[str, int], int]) -> bool:
     text = member.decode()
     if text[0] != "c":
         return True
-    rule, track, slot, _ = text[1:].split(_SEPARATOR, 3)
+    slot, rule, track, _ = text[1:].split(_SEPARATOR, 3)
     first = oldest.get((rule, int(track)))
     return first is not None and int(slot) < first

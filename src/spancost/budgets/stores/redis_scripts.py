@@ -3,11 +3,11 @@
 Keys, all below a prefix with one hash tag, so that a cluster keeps them together:
 
     meta                  hash: epoch (of this content), mark (changes also when something was lost), seq, schema
-    feed                  sorted set: by seq, `c<RULE>US<TRACK>US<SLOT>US<KEY>` or `s<RULE>US<KEY>`; US is chr(31)
+    feed                  sorted set: by seq, `c<SLOT>US<RULE>US<TRACK>US<KEY>` or `s<RULE>US<KEY>`; US is chr(31)
     c:RULE US TRACK US KEY   hash: slot -> four doubles (USD, estimated USD, unpriced, calls)
     states                hash: RULE US KEY -> VERSION US TOUCHED_AT US JSON
     w:WRITER              hash: n, the last number; r, parts of its sums that were brought back
-    r:RULE US KEY         sorted set: by expiry, USD US LEASE
+    r:RULE US KEY         sorted set: by expiry, USD as a double and LEASE
     lease:LEASE           hash: key of such a set -> its member
     reserved              set: RULE US KEY of those sets
     outbox                sorted set: by place, id;  bodies, attempts, untils: hashes by id
@@ -35,18 +35,34 @@ local US = '\\31'
 local KEEP = """
     + str(KEEP_S)
     + """
-local function add(cell, packed, seq)
-  local rule, track, slot, key = string.match(cell, '^c([^\\31]*)\\31([^\\31]*)\\31([^\\31]*)\\31(.*)$')
-  local hash = P .. 'c:' .. rule .. US .. track .. US .. key
-  local usd, estimated, unpriced, calls = struct.unpack('<dddd', packed)
-  local stored = redis.call('HGET', hash, slot)
-  if stored then
-    local a, b, c, d = struct.unpack('<dddd', stored)
-    usd, estimated, unpriced, calls = usd + a, estimated + b, unpriced + c, calls + d
+local function place(cell)
+  local at = string.find(cell, US, 2, true)
+  return P .. 'c:' .. string.sub(cell, at + 1), string.sub(cell, 2, at - 1)
+end
+local function add(first, last, seq)
+  local entries = {}
+  for i = first, last, 2 do
+    local hash, slot = place(ARGV[i])
+    local packed = ARGV[i + 1]
+    local stored = redis.call('HGET', hash, slot)
+    if stored then
+      local usd, estimated, unpriced, calls = struct.unpack('<dddd', packed)
+      local a, b, c, d = struct.unpack('<dddd', stored)
+      packed = struct.pack('<dddd', usd + a, estimated + b, unpriced + c, calls + d)
+    end
+    redis.call('HSET', hash, slot, packed)
+    redis.call('EXPIRE', hash, KEEP)
+    seq = seq + 1
+    entries[#entries + 1] = seq
+    entries[#entries + 1] = ARGV[i]
+    if #entries >= 1000 then
+      redis.call('ZADD', FEED, unpack(entries))
+      entries = {}
+    end
   end
-  redis.call('HSET', hash, slot, struct.pack('<dddd', usd, estimated, unpriced, calls))
-  redis.call('EXPIRE', hash, KEEP)
-  redis.call('ZADD', FEED, seq, cell)
+  if #entries > 0 then redis.call('ZADD', FEED, unpack(entries)) end
+  redis.call('HSET', META, 'seq', seq)
+  return seq
 end
 local function release(lease)
   local record = P .. 'lease:' .. lease
@@ -105,15 +121,9 @@ if ARGV[6] ~= '' then
     redis.call('EXPIRE', writer, """
     + str(WRITERS_KEEP_S)
     + """)
-    local cells = tonumber(ARGV[at])
-    at = at + 1
-    for i = 1, cells do
-      seq = seq + 1
-      add(ARGV[at], ARGV[at + 1], seq)
-      at = at + 2
-    end
-    for i = at, #ARGV do release(ARGV[i]) end
-    redis.call('HSET', META, 'seq', seq)
+    local last = at + 2 * tonumber(ARGV[at])
+    seq = add(at + 1, last, seq)
+    for i = last + 1, #ARGV do release(ARGV[i]) end
     touch()
   end
 end
@@ -125,8 +135,7 @@ for i = 1, #changed, 2 do
   local id = changed[i]
   local value
   if string.sub(id, 1, 1) == 'c' then
-    local rule, track, slot, key = string.match(id, '^c([^\\31]*)\\31([^\\31]*)\\31([^\\31]*)\\31(.*)$')
-    value = redis.call('HGET', P .. 'c:' .. rule .. US .. track .. US .. key, slot)
+    value = redis.call('HGET', place(id))
   else
     value = redis.call('HGET', STATES, string.sub(id, 2))
   end
@@ -156,12 +165,7 @@ if epoch ~= ARGV[2] then return 0 end
 local writer = P .. 'w:' .. ARGV[3]
 local number, parts = unpack(redis.call('HMGET', writer, 'n', 'r'))
 if number or tonumber(parts or '0') ~= tonumber(ARGV[5]) then return 1 end
-seq = tonumber(seq)
-for i = 7, #ARGV, 2 do
-  seq = seq + 1
-  add(ARGV[i], ARGV[i + 1], seq)
-end
-redis.call('HSET', META, 'seq', seq)
+add(7, #ARGV, tonumber(seq))
 redis.call('HSET', writer, 'r', tonumber(ARGV[5]) + 1)
 if tonumber(ARGV[5]) + 1 >= tonumber(ARGV[6]) then redis.call('HSET', writer, 'n', ARGV[4]) end
 redis.call('EXPIRE', writer, """
@@ -182,12 +186,7 @@ if epoch ~= ARGV[2] then return 0 end
 if mark == ARGV[3] then redis.call('HSET', META, 'mark', ARGV[4]) end
 local writer = P .. 'w:' .. ARGV[5]
 if tonumber(ARGV[6]) > tonumber(redis.call('HGET', writer, 'n') or '0') then
-  seq = tonumber(seq)
-  for i = 7, #ARGV, 2 do
-    seq = seq + 1
-    add(ARGV[i], ARGV[i + 1], seq)
-  end
-  redis.call('HSET', META, 'seq', seq)
+  add(7, #ARGV, tonumber(seq))
   redis.call('HSET', writer, 'n', ARGV[6])
   redis.call('EXPIRE', writer, """
     + str(WRITERS_KEEP_S)
@@ -289,10 +288,11 @@ for i = 9, #ARGV, 6 do
       spent, unpriced = spent + usd, unpriced + without
     end
   end
-  local held = redis.call('ZRANGEBYSCORE', P .. 'r:' .. rule .. US .. key, '(' .. ARGV[3], '+inf')
-  for _, member in ipairs(held) do
-    local usd, owner = string.match(member, '^([^\\31]*)\\31(.*)$')
-    if owner ~= lease then reserved = reserved + tonumber(usd) end
+  local set = P .. 'r:' .. rule .. US .. key
+  local own = redis.call('HGET', P .. 'lease:' .. lease, set)
+  local held = redis.call('ZRANGEBYSCORE', set, '(' .. ARGV[3], '+inf')
+  for j = 1, #held do
+    if held[j] ~= own then reserved = reserved + struct.unpack('<d', held[j]) end
   end
   if not (spent + reserved + tonumber(ARGV[i + 5]) <= limit) then fits = false end
   if tonumber(ARGV[i + 5]) > 0 then wants = true end
@@ -304,7 +304,7 @@ if fits then
   for i = 9, #ARGV, 6 do
     if tonumber(ARGV[i + 5]) > 0 then
       local id = ARGV[i] .. US .. ARGV[i + 2]
-      local set, member = P .. 'r:' .. id, ARGV[i + 5] .. US .. lease
+      local set, member = P .. 'r:' .. id, struct.pack('<d', tonumber(ARGV[i + 5])) .. lease
       redis.call('ZREMRANGEBYSCORE', set, '-inf', now - """
     + str(DEAD_LEASES_KEEP_S)
     + """)
@@ -349,7 +349,7 @@ local out = {}
 for _, id in ipairs(redis.call('SMEMBERS', P .. 'reserved')) do
   local sum, any = 0, false
   for _, member in ipairs(redis.call('ZRANGEBYSCORE', P .. 'r:' .. id, '(' .. ARGV[2], '+inf')) do
-    sum, any = sum + tonumber(string.match(member, '^([^\\31]*)')), true
+    sum, any = sum + struct.unpack('<d', member), true
   end
   if any then
     out[#out + 1] = id
@@ -408,8 +408,7 @@ DROP: Final = (
 for i = 3, #ARGV do
   local id = ARGV[i]
   if string.sub(id, 1, 1) == 'c' then
-    local rule, track, slot, key = string.match(id, '^c([^\\31]*)\\31([^\\31]*)\\31([^\\31]*)\\31(.*)$')
-    redis.call('HDEL', P .. 'c:' .. rule .. US .. track .. US .. key, slot)
+    redis.call('HDEL', place(id))
     redis.call('ZREM', FEED, id)
   else
     local stored = redis.call('HGET', STATES, string.sub(id, 2))
@@ -430,7 +429,7 @@ DROP_LEASES: Final = (
 for _, id in ipairs(redis.call('SMEMBERS', P .. 'reserved')) do
   local set = P .. 'r:' .. id
   for _, member in ipairs(redis.call('ZRANGEBYSCORE', set, '-inf', ARGV[2])) do
-    release(string.match(member, '^[^\\31]*\\31(.*)$'))
+    release(string.sub(member, 9))
   end
   redis.call('ZREMRANGEBYSCORE', set, '-inf', ARGV[2])
   if redis.call('EXISTS', set) == 0 then redis.call('SREM', P .. 'reserved', id) end
