@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic, sleep
 from types import TracebackType
@@ -26,12 +27,15 @@ class RedisServer:
         folder: Where its log and its data are; those outlive it if `persistent`.
 
         persistent: Keep an append-only file. Otherwise it comes back empty.
+
+        options: Further options of its command line.
     """
 
-    def __init__(self, folder: Path, *, persistent: bool = True) -> None:
+    def __init__(self, folder: Path, *, persistent: bool = True, options: Sequence[str] = ()) -> None:
         self._program = program("redis-server")
         self._folder = folder
         self._persistent = persistent
+        self._options = options
         self._process: subprocess.Popen[bytes] | None = None
         self._short = tempfile.mkdtemp(prefix="redis-")  # the name of a socket has to be short
         self.socket = os.path.join(self._short, "socket")
@@ -52,6 +56,7 @@ class RedisServer:
         self._folder.mkdir(parents=True, exist_ok=True)
         command = [self._program, "--port", "0", "--unixsocket", self.socket, "--dir", str(self._folder)]
         command += ["--appendonly", "yes" if self._persistent else "no", "--save", "", "--daemonize", "no"]
+        command += self._options  # the last one counts
         with (self._folder / "redis.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         deadline = monotonic() + _READY_S

@@ -27,6 +27,7 @@ from spancost.budgets.store import (
 )
 from spancost.budgets.stores.contributions import Contribution
 from spancost.budgets.stores.redis import RedisStore
+from tests.support.processes import ReservedPort
 from tests.support.redis_server import RedisServer
 
 CELL = Cell("r", 0, "k", 60)
@@ -358,3 +359,35 @@ def test_old_slots_are_not_brought_back(forgetful: RedisServer) -> None:
     forgetful.restart()
     assert dict(store.exchange(None, 0).cells) == {new: Sums(1.0, 0.0, 0, 1)}
     store.close()
+
+
+@pytest.mark.e2e
+def test_in_a_cluster_any_node_may_be_named(tmp_path: Path) -> None:
+    """Two nodes: the one that is named has other keys than ours."""
+    ports = [ReservedPort(), ReservedPort()]
+    buses = [ReservedPort(), ReservedPort()]
+    options = [
+        ["--bind", "127.0.0.1", "--port", f"{port.number}", "--cluster-enabled", "yes", "--cluster-port"]
+        + [f"{bus.number}", "--cluster-require-full-coverage", "no"]
+        for port, bus in zip(ports, buses, strict=True)
+    ]
+    for reserved in (*ports, *buses):
+        reserved.release()
+    with (
+        RedisServer(tmp_path / "a", options=options[0]) as a,
+        RedisServer(tmp_path / "b", options=options[1]) as b,
+    ):
+        client(b).execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
+        client(a).execute_command("CLUSTER MEET", "127.0.0.1", ports[1].number, buses[1].number)
+        deadline = time.monotonic() + 30
+        while client(a).execute_command("CLUSTER INFO").get("cluster_state") != "ok":
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        store = RedisStore(f"redis://127.0.0.1:{ports[0].number}")
+        with pytest.raises(StoreUnavailableError, match="another node"):
+            store.exchange(spends(1), 0)
+        store.exchange(spends(1), 0)
+        assert reserve(store)
+        assert usd_in(store) == 1.0
+        assert client(b).exists("{spancost}:meta")
+        store.close()

@@ -61,8 +61,9 @@ _Argument = str | bytes | int | float
 class RedisStore:
     """Keeps sums, states, reservations and alerts in Redis, for all processes that name the same server and namespace.
 
-    All keys begin with `{NAMESPACE}:`, one hash tag, so that they stay together in a cluster. Every key that nobody
-    touches for 400 days expires. Calls go past redis-py's client, so that no instrumentation of it takes them for the
+    All keys begin with `{NAMESPACE}:`, one hash tag, so that they stay together in a cluster, where any node may be
+    named: who is sent elsewhere goes there with the next call. Every key that nobody touches for 400 days expires; a
+    server that evicts keys to make room (`maxmemory-policy` other than `noeviction`) forgets money unseen. Calls go past redis-py's client, so that no instrumentation of it takes them for the
     application's, and are never repeated within a call: the next one connects again.
 
     A server that comes back empty, or without the end of its log, is found out by the first exchange of any process
@@ -116,7 +117,8 @@ class RedisStore:
             pool: Any = self._redis.ConnectionPool.from_url(url, **options)
         except (ValueError, TypeError):
             raise ValueError(f"budget store {self._shown}: {ACCEPTED}") from None  # its message may have the password
-        self._make: Callable[[], Any] = lambda: pool.connection_class(**pool.connection_kwargs)
+        self._connection_class: Any = pool.connection_class
+        self._connection_options: dict[str, Any] = dict(pool.connection_kwargs)
         if not namespace or set("{}") & set(namespace):
             raise ValueError(f"namespace: {namespace!r} is not accepted: any text without braces")
         self._prefix = f"{{{namespace}}}:"
@@ -132,6 +134,8 @@ class RedisStore:
         self._pid = os.getpid()
         self.dropped_alerts = 0
         self._idle: list[Any] = []
+        self._node: tuple[str, int] | None = None
+        """Host and port of the node of a cluster that has our keys, if the one that the URL names does not."""
         self._exchanging = threading.Lock()
         self._counting = threading.Lock()
         self._epoch = b""
@@ -161,10 +165,11 @@ class RedisStore:
             except self._redis.exceptions.NoScriptError:
                 answer = self._ask(connection, ("EVAL", script, 1, f"{self._prefix}meta", *sent), deadline)
             usable = True
-        except self._redis.exceptions.ResponseError as error:
-            usable = True
-            raise StoreUnavailableError(f"budget store {self._shown}: {error}") from error
+        except self._redis.exceptions.MovedError as error:
+            self._node = (error.host, error.port)  # all keys are there: the next call goes to it
+            raise StoreUnavailableError(f"budget store {self._shown}: is at another node of the cluster") from error
         except (self._redis.exceptions.RedisError, OSError) as error:
+            self._node = None  # a cluster may have another owner of the keys now
             raise StoreUnavailableError(f"budget store {self._shown}: {error}") from error
         finally:
             if usable and len(self._idle) < _MAX_IDLE:
@@ -185,7 +190,14 @@ class RedisStore:
             except (self._redis.exceptions.RedisError, OSError):
                 pass
             _hang_up(connection)  # the server has closed it
-        return self._make()
+        return self._new_connection()
+
+    def _new_connection(self) -> Any:
+        node, options = self._node, self._connection_options
+        if node is not None and "path" not in options:
+            host, port = node
+            options = {**options, "host": host or options.get("host", "localhost"), "port": port}
+        return self._connection_class(**options)
 
     def _connect(self, connection: Any, deadline: float) -> None:
         left = self._left(deadline)
