@@ -38,7 +38,7 @@ def new_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NEW_ST
         if request.param == "sqlite":
             store: Store = SqliteStore(tmp_path / "budgets.sqlite")
         else:
-            store = RedisStore(request.getfixturevalue("redis_server").url, namespace=namespace)
+            store = RedisStore(request.getfixturevalue("redis_server").url, namespace=namespace, timeout_s=10.0)
         opened.append(store)
         return store
 

@@ -222,8 +222,8 @@ def drive(name: str, folder: Path, request: pytest.FixtureRequest, *, examples: 
         server: RedisServer = request.getfixturevalue("redis_server")
         namespace = f"machine-{next(_numbers)}"
         return (
-            RedisStore(server.url, namespace=namespace, now=clock),
-            RedisStore(server.url, namespace=namespace, now=clock),
+            RedisStore(server.url, namespace=namespace, timeout_s=10.0, now=clock),
+            RedisStore(server.url, namespace=namespace, timeout_s=10.0, now=clock),
         )
 
     class Machine(StoreMachine):
@@ -250,4 +250,4 @@ def test_it_does_what_the_model_does(name: str, tmp_path: Path, request: pytest.
 @pytest.mark.long
 @pytest.mark.parametrize("name", ["memory", "sqlite", "redis"])
 def test_it_does_what_the_model_does_for_long(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    drive(name, tmp_path, request, examples=400, steps=60)
+    drive(name, tmp_path, request, examples=250, steps=60)

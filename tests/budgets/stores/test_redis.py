@@ -366,9 +366,9 @@ def test_in_a_cluster_any_node_may_be_named(tmp_path: Path) -> None:
     """Two nodes: the one that is named has other keys than ours."""
     ports = [ReservedPort(), ReservedPort()]
     buses = [ReservedPort(), ReservedPort()]
+    common = ("--bind", "127.0.0.1", "--cluster-enabled", "yes", "--cluster-require-full-coverage", "no")
     options = [
-        ["--bind", "127.0.0.1", "--port", f"{port.number}", "--cluster-enabled", "yes", "--cluster-port"]
-        + [f"{bus.number}", "--cluster-require-full-coverage", "no"]
+        [*common, "--port", f"{port.number}", "--cluster-port", f"{bus.number}"]
         for port, bus in zip(ports, buses, strict=True)
     ]
     for reserved in (*ports, *buses):
@@ -380,7 +380,7 @@ def test_in_a_cluster_any_node_may_be_named(tmp_path: Path) -> None:
         client(b).execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
         client(a).execute_command("CLUSTER MEET", "127.0.0.1", ports[1].number, buses[1].number)
         deadline = time.monotonic() + 30
-        while client(a).execute_command("CLUSTER INFO").get("cluster_state") != "ok":
+        while {client(node).execute_command("CLUSTER INFO")["cluster_state"] for node in (a, b)} != {"ok"}:
             assert time.monotonic() < deadline
             time.sleep(0.05)
         store = RedisStore(f"redis://127.0.0.1:{ports[0].number}")

@@ -37,7 +37,7 @@ def budgets_path(environ: Mapping[str, str]) -> str:
     return os.path.join(state, "spancost", "budgets.sqlite")
 
 
-def open_store(store: str, *, default_path: str = "", environ: Mapping[str, str]) -> Store:
+def open_store(store: str, *, default_path: str = "", environ: Mapping[str, str] | None = None) -> Store:
     """Return the store that a text names. Of those named, none is connected to yet.
 
     Args:
@@ -46,13 +46,14 @@ def open_store(store: str, *, default_path: str = "", environ: Mapping[str, str]
 
         default_path: Of `auto`; empty for `budgets_path`.
 
-        environ: Variables of the process.
+        environ: Variables of the process; None for those that it has.
 
     Raises:
         ValueError: The text is none of these, or the variable or file with the URL is missing or wrong.
 
         MissingExtraError: A Redis server is named, and redis-py is not installed.
     """
+    environ = os.environ if environ is None else environ
     if store == AUTO:
         return _automatic(default_path or budgets_path(environ))
     if store == MEMORY:

@@ -63,8 +63,9 @@ class RedisStore:
 
     All keys begin with `{NAMESPACE}:`, one hash tag, so that they stay together in a cluster, where any node may be
     named: who is sent elsewhere goes there with the next call. Every key that nobody touches for 400 days expires; a
-    server that evicts keys to make room (`maxmemory-policy` other than `noeviction`) forgets money unseen. Calls go past redis-py's client, so that no instrumentation of it takes them for the
-    application's, and are never repeated within a call: the next one connects again.
+    server that evicts keys to make room (`maxmemory-policy` other than `noeviction`) forgets money unseen. Calls go
+    past redis-py's client, so that no instrumentation of it takes them for the application's, and are never repeated
+    within a call: the next one connects again.
 
     A server that comes back empty, or without the end of its log, is found out by the first exchange of any process
     that it has forgotten something of. Each process then brings back what it has contributed itself, exactly once: all
