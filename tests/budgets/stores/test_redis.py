@@ -43,6 +43,11 @@ def usd_in(store: RedisStore) -> float:
     return dict(store.exchange(None, 0).cells)[CELL].usd
 
 
+def patient(server: RedisServer, **options: Any) -> RedisStore:
+    """A store that waits for as long as a busy machine may stop; who is away still shows himself at once."""
+    return RedisStore(server.url, timeout_s=10.0, **options)
+
+
 def client(server: RedisServer) -> Any:
     return redis.Redis(unix_socket_path=server.socket)
 
@@ -60,7 +65,7 @@ def reserve(store: RedisStore, lease: str = "l", timeout_s: float = 1.0) -> bool
 
 def test_a_server_that_is_away_is_said_and_found_again(tmp_path: Path) -> None:
     with RedisServer(tmp_path / "redis") as server:
-        store = RedisStore(server.url)
+        store = patient(server)
         store.exchange(spends(1), 0)
         server.kill()
         for use in (lambda: store.exchange(spends(2), 0), lambda: reserve(store), lambda: store.reserved(1.0)):
@@ -75,7 +80,7 @@ def test_a_server_that_is_away_is_said_and_found_again(tmp_path: Path) -> None:
 
 def test_every_connection_finds_the_server_again_at_once(tmp_path: Path) -> None:
     with RedisServer(tmp_path / "redis") as server:
-        store = RedisStore(server.url)
+        store = patient(server)
         store.exchange(spends(1), 0)
         gate = threading.Barrier(8)
         opened: list[bool] = []
@@ -124,7 +129,7 @@ def test_a_server_that_does_not_answer_keeps_nobody_longer_than_agreed() -> None
 
 
 def test_an_answer_that_comes_too_late_is_not_taken_for_the_next_one(redis_server: RedisServer) -> None:
-    store = RedisStore(redis_server.url, namespace="late")
+    store = patient(redis_server, namespace="late")
     store.exchange(spends(1), 0)
     assert reserve(store, "first")
     client(redis_server).client_pause(300, all=True)
@@ -143,7 +148,7 @@ def test_an_answer_that_comes_too_late_is_not_taken_for_the_next_one(redis_serve
 
 
 def test_scripts_that_the_server_has_forgotten_are_sent_again(redis_server: RedisServer) -> None:
-    store = RedisStore(redis_server.url, namespace="scripts")
+    store = patient(redis_server, namespace="scripts")
     store.exchange(spends(1), 0)
     client(redis_server).script_flush()
     store.exchange(spends(2), 0)
@@ -152,7 +157,7 @@ def test_scripts_that_the_server_has_forgotten_are_sent_again(redis_server: Redi
 
 
 def test_all_keys_have_one_hash_tag_and_expire(redis_server: RedisServer) -> None:
-    store = RedisStore(redis_server.url, namespace="keys")
+    store = patient(redis_server, namespace="keys")
     store.exchange(spends(1), 0)
     store.transition(STATE, [OutboxEntry("a", "{}")])
     store.take_alerts("w", now=1.0, lease_s=1.0)
@@ -168,7 +173,7 @@ def test_all_keys_have_one_hash_tag_and_expire(redis_server: RedisServer) -> Non
 
 
 def test_an_emptied_server_gets_back_what_living_processes_have_given_it(forgetful: RedisServer) -> None:
-    one, other = RedisStore(forgetful.url), RedisStore(forgetful.url)
+    one, other = patient(forgetful), patient(forgetful)
     cursor = one.exchange(spends(1, 2.0, writer="one"), 0).cursor
     other.exchange(spends(1, 3.0, writer="other"), 0)
     other.transition(STATE)
@@ -192,7 +197,7 @@ def test_what_is_brought_back_counts_once_though_replies_get_lost(
     forgetful: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("spancost.budgets.stores.redis._PART", 2)
-    store = RedisStore(forgetful.url)
+    store = patient(forgetful)
     many = {Cell("r", 0, f"key {n}", 60): Sums(float(n), 0.0, 0, 1) for n in range(7)}
     for number in (1, 2):
         store.exchange(Delivery("w", number, many), 0)
@@ -229,7 +234,7 @@ def test_a_server_without_the_end_of_its_log_gets_the_missing_deliveries(
 ) -> None:
     folder = tmp_path / "redis"
     with RedisServer(folder) as server:
-        one, other = RedisStore(server.url), RedisStore(server.url)
+        one, other = patient(server), patient(server)
         cursor = 0
         for number in range(1, 4):
             one.exchange(spends(number, 1.0, writer="one"), 0)
@@ -255,12 +260,12 @@ def test_a_server_without_the_end_of_its_log_gets_the_missing_deliveries(
 
 
 def test_a_state_that_the_server_has_lost_does_not_block_the_next(redis_server: RedisServer) -> None:
-    store = RedisStore(redis_server.url, namespace="lost-state")
+    store = patient(redis_server, namespace="lost-state")
     store.exchange(spends(1), 0)
     assert store.transition(STATE)
     client(redis_server).hdel("{lost-state}:states", "r\x1fk")
     assert store.transition(replace(STATE, version=2))
-    stranger = RedisStore(redis_server.url, namespace="lost-state")
+    stranger = patient(redis_server, namespace="lost-state")
     assert not stranger.transition(replace(STATE, version=5))
     assert [state.version for state in stranger.exchange(None, 0).states] == [2]
     for each in (store, stranger):
@@ -269,7 +274,7 @@ def test_a_state_that_the_server_has_lost_does_not_block_the_next(redis_server: 
 
 def test_a_process_that_was_away_for_weeks_does_not_count_its_sums_again(redis_server: RedisServer) -> None:
     clock = [1_800_000_000.0]
-    store = RedisStore(redis_server.url, namespace="weeks", now=lambda: clock[0])
+    store = patient(redis_server, namespace="weeks", now=lambda: clock[0])
     store.exchange(spends(1, 2.0), 0)
     client(redis_server).delete("{weeks}:w:w")  # as its expiry does
     clock[0] += 31 * 86_400
@@ -279,7 +284,7 @@ def test_a_process_that_was_away_for_weeks_does_not_count_its_sums_again(redis_s
 
 
 def test_much_is_told_in_pages(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = RedisStore(redis_server.url, namespace="pages")
+    store = patient(redis_server, namespace="pages")
     adds = {Cell("r", 0, f"key {n}", 60): Sums(1.0) for n in range(95)}
     store.exchange(Delivery("w", 1, adds), 0)
     monkeypatch.setattr("spancost.budgets.stores.redis._PAGE", 10)
@@ -302,7 +307,7 @@ def test_much_is_told_in_pages(redis_server: RedisServer, monkeypatch: pytest.Mo
 
 
 def test_a_child_uses_connections_of_its_own_and_brings_nothing_of_its_parent(forgetful: RedisServer) -> None:
-    store = RedisStore(forgetful.url)
+    store = patient(forgetful)
     store.exchange(spends(1, 2.0, writer="parent"), 0)
     child = os.fork()
     if child == 0:
@@ -331,7 +336,7 @@ def test_no_instrumentation_takes_its_calls_for_the_application_s(
         raise AssertionError("went through redis-py's client")
 
     monkeypatch.setattr(redis.Redis, "execute_command", instrumented)
-    store = RedisStore(redis_server.url, namespace="spans")
+    store = patient(redis_server, namespace="spans")
     store.exchange(spends(1), 0)
     assert reserve(store)
     store.close()
@@ -351,7 +356,7 @@ def test_a_contribution_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_old_slots_are_not_brought_back(forgetful: RedisServer) -> None:
-    store = RedisStore(forgetful.url)
+    store = patient(forgetful)
     new = Cell("r", 0, "k", 120)
     store.exchange(spends(1), 0)
     store.exchange(spends(2, cell=new), 0)
@@ -383,7 +388,7 @@ def test_in_a_cluster_any_node_may_be_named(tmp_path: Path) -> None:
         while {client(node).execute_command("CLUSTER INFO")["cluster_state"] for node in (a, b)} != {"ok"}:
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        store = RedisStore(f"redis://127.0.0.1:{ports[0].number}")
+        store = RedisStore(f"redis://127.0.0.1:{ports[0].number}", timeout_s=10.0)
         with pytest.raises(StoreUnavailableError, match="another node"):
             store.exchange(spends(1), 0)
         store.exchange(spends(1), 0)

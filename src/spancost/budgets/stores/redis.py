@@ -70,9 +70,10 @@ class RedisStore:
     A server that comes back empty, or without the end of its log, is found out by the first exchange of any process
     that it has forgotten something of. Each process then brings back what it has contributed itself, exactly once: all
     its sums to an empty server, and the deliveries that are missing to the others; and the states that it knows.
-    Guards are not answered by such a server before. What cannot be brought back: the sums of processes that have
-    ended, reservations of before, alerts that nobody had delivered, and of a server that has lost more than about 1 000
-    deliveries of a process the oldest of these; the last is logged.
+    Its guards are not answered by such a server before; after that they see what others have not brought back yet with
+    the next exchange of those. What cannot be brought back: the sums of processes that have ended, reservations of
+    before, alerts that nobody had delivered, and where a server has lost more than about 1 000 deliveries of a process
+    the oldest of these, which is logged.
 
     Args:
         url: `redis://[USER:PASSWORD@]HOST[:PORT]/DB`, `rediss://` with TLS, or `unix://PATH`.
