@@ -167,9 +167,10 @@ class RedisStore:
             except self._redis.exceptions.NoScriptError:
                 answer = self._ask(connection, ("EVAL", script, 1, f"{self._prefix}meta", *sent), deadline)
             usable = True
-        except self._redis.exceptions.MovedError as error:
-            self._node = (error.host, error.port)  # all keys are there: the next call goes to it
-            raise StoreUnavailableError(f"budget store {self._shown}: is at another node of the cluster") from error
+        except self._redis.exceptions.ResponseError as error:
+            self._node = _moved_to(error)
+            said = "is at another node of the cluster" if self._node else error
+            raise StoreUnavailableError(f"budget store {self._shown}: {said}") from error
         except (self._redis.exceptions.RedisError, OSError) as error:
             self._node = None  # a cluster may have another owner of the keys now
             raise StoreUnavailableError(f"budget store {self._shown}: {error}") from error
@@ -515,6 +516,17 @@ def _sha(script: str) -> str:
 
 
 _SHAS: Final[dict[str, str]] = {}
+
+
+def _moved_to(error: Exception) -> tuple[str, int] | None:
+    """Return which node of a cluster has our keys, if that is what the error says: `MOVED 9881 10.0.0.7:6379`.
+
+    Older redis-py leaves the word in the text, newer takes it away and makes an error of its own type.
+    """
+    words = str(error).removeprefix("MOVED ").split(" ")
+    host, _, port = words[-1].rpartition(":")
+    is_moved = str(error).startswith("MOVED ") or type(error).__name__ == "MovedError"
+    return (host, int(port)) if is_moved and len(words) == 2 and port.isdigit() else None
 
 
 def _hang_up(connection: Any) -> None:
