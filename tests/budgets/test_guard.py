@@ -220,8 +220,8 @@ def test_near_the_limit_calls_are_delayed_more_and_more(monkeypatch: pytest.Monk
         assert guard("llm", 0.125).decide().action == ALLOW
         monkeypatch.setattr("spancost.budget_guard.time.sleep", waited.append)
         with guard("llm", 0.5) as decision:
-            assert (decision.action, decision.delay_s) == (THROTTLE, 1.5)
-    assert waited == [1.5]
+            assert (decision.action, decision.delay_s) == (THROTTLE, 1.0)
+    assert waited == [1.0]
 
 
 def test_without_a_price_a_guard_reserves_what_is_assumed_or_does_as_it_was_told() -> None:

@@ -117,7 +117,7 @@ class Guards:
         self, scope: str, reserve_usd: float | None, values: Mapping[str, str], request_usd: float | None
     ) -> Decision:
         """Decide without reserving anything; see `reserve`."""
-        decision, reservation = self.reserve(scope, reserve_usd, values, request_usd, None)
+        decision, reservation = self.reserve(scope, reserve_usd, values, request_usd, None, only_asks=True)
         if reservation is not None:
             reservation.left()
         return decision
@@ -129,6 +129,8 @@ class Guards:
         values: Mapping[str, str],
         request_usd: float | None,
         outer: Reservation | None,
+        *,
+        only_asks: bool = False,
     ) -> tuple[Decision, Reservation | None]:
         """Decide whether a call may be made, and reserve what it may cost.
 
@@ -142,6 +144,8 @@ class Guards:
             request_usd: What the present request has cost so far; None outside of one.
 
             outer: The reservation that is in force.
+
+            only_asks: Nothing is to be reserved.
 
         Returns:
             The decision, and the reservation if something is to be settled.
@@ -174,17 +178,17 @@ class Guards:
         if not asked:
             return ALLOWED, None
         before = self._number
-        decision, reservation = self._reserve(asked, now, outer)
+        decision, reservation = self._reserve(asked, now, outer, only_asks=only_asks)
         if decision.reason == RESERVED and self._settle_ended(before):
             # What has been reserved by calls of this process that have ended meanwhile is free now.
-            decision, reservation = self._reserve(asked, now, outer)
+            decision, reservation = self._reserve(asked, now, outer, only_asks=only_asks)
         return decision, reservation
 
     def _reserve(
-        self, asked: Sequence[_Asked], now: float, outer: Reservation | None
+        self, asked: Sequence[_Asked], now: float, outer: Reservation | None, *, only_asks: bool
     ) -> tuple[Decision, Reservation | None]:
         lease = uuid.uuid4().hex
-        claims = [one.claim for one in asked]
+        claims = [one.claim._replace(usd=0.0) if only_asks else one.claim for one in asked]
         if not self._breaker.allows():
             return self._without_store(asked, outer, now)
         try:
@@ -196,7 +200,7 @@ class Guards:
             return self._without_store(asked, outer, now)
         self._breaker.succeeded()
         for one, standing in zip(asked, grant.standings, strict=True):
-            refused = self._refused(one, standing, now, is_granted=grant.is_granted)
+            refused = self._refused(one, standing, now, is_granted=grant.is_granted, only_asks=only_asks)
             if refused is not None:
                 if grant.is_granted:
                     self._open(lease, asked, None).left()
@@ -205,7 +209,9 @@ class Guards:
             return self._blocked(asked[0].rule, asked[0].key, RESERVED, grant.standings[0], 0.0, now), None
         return self._allowed(asked, grant.standings), self._open(lease, asked, outer)
 
-    def _refused(self, one: _Asked, standing: Standing, now: float, *, is_granted: bool) -> Decision | None:
+    def _refused(
+        self, one: _Asked, standing: Standing, now: float, *, is_granted: bool, only_asks: bool
+    ) -> Decision | None:
         rule, wanted = one.rule, one.claim.usd
         if standing.unpriced and rule.on_unpriced == BLOCK_UNPRICED:
             return self._blocked(rule, one.key, UNPRICED, standing, wanted, now)
@@ -217,8 +223,7 @@ class Guards:
                 while len(self._spent_out) > _MAX_SPENT_OUT:
                     self._spent_out.pop(next(iter(self._spent_out)), None)
             return decision
-        is_over = standing.spent_usd + standing.reserved_usd + wanted > rule.limit_usd
-        if not is_granted and is_over:
+        if standing.spent_usd + standing.reserved_usd + wanted > rule.limit_usd and (only_asks or not is_granted):
             fits_later = standing.spent_usd + wanted <= rule.limit_usd
             reason = RESERVED if fits_later else TOO_LITTLE
             return self._blocked(rule, one.key, reason, standing, wanted, now)
