@@ -193,6 +193,26 @@ def test_an_emptied_server_gets_back_what_living_processes_have_given_it(forgetf
         store.close()
 
 
+def test_an_emptied_server_gets_back_what_living_processes_have_reserved(forgetful: RedisServer) -> None:
+    one, other = patient(forgetful), patient(forgetful)
+    for store in (one, other):
+        store.exchange(spends(1, writer=repr(id(store))), 0)
+    for lease in ("settled", "expired", "open", "renewed"):
+        assert reserve(one, lease)
+    assert other.reserve("other", [CLAIM._replace(usd=2.0)], now=1.0, expires_at=90.0, timeout_s=1.0).is_granted
+    one.renew(["renewed"], 80.0)
+    one.exchange(Delivery(repr(id(one)), 2, {}, ("settled",)), 0)
+    forgetful.restart()
+    one.exchange(None, 0)
+    assert one.reserved(5.0) == {("r", "k"): 3.0}
+    other.exchange(Delivery(repr(id(other)), 2, {}), 0)
+    assert other.reserved(70.0) == {("r", "k"): 3.0}  # the renewed one, and two USD of the other
+    one.exchange(Delivery(repr(id(one)), 3, {}, ("open", "expired", "renewed")), 0)
+    assert other.reserved(5.0) == {("r", "k"): 2.0}
+    for store in (one, other):
+        store.close()
+
+
 def test_what_is_brought_back_counts_once_though_replies_get_lost(
     forgetful: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -241,9 +261,10 @@ def test_a_server_without_the_end_of_its_log_gets_the_missing_deliveries(
             cursor = other.exchange(spends(number, 10.0, writer="other"), 0).cursor
         one.transition(STATE)
         log = next((folder / "appendonlydir").glob("*.incr.aof"))
+        assert other.reserve("l", [CLAIM._replace(limit_usd=99.0)], now=1.0, expires_at=60.0, timeout_s=9.0).is_granted
         kept = log.stat().st_size
         one.exchange(spends(4, 1.0, writer="one"), 0)
-        other.exchange(spends(4, 10.0, writer="other"), 0)
+        other.exchange(Delivery("other", 4, {CELL: Sums(10.0, 0.0, 0, 1)}, ("l",)), 0)
         assert one.transition(replace(STATE, version=2))
         server.kill()
         os.truncate(log, kept)
@@ -252,6 +273,7 @@ def test_a_server_without_the_end_of_its_log_gets_the_missing_deliveries(
         changes = other.exchange(spends(5, 10.0, writer="other"), cursor)
         assert changes.is_reset
         assert dict(changes.cells) == {CELL: Sums(5 + 50.0, 0.0, 0, 10)}
+        assert other.reserved(2.0) == {}  # it was settled with one of the deliveries that were lost
         assert [state.version for state in changes.states] == [2]
         assert other.transition(replace(STATE, version=3))
         assert "has lost data" in caplog.text

@@ -49,6 +49,7 @@ _PART: Final = 2000
 _MAX_IDLE: Final = 64
 _MAX_WRITERS: Final = 64
 _MAX_STATES: Final = 100_000
+_MAX_HELD: Final = 10_000
 _MAX_ROUNDS: Final = 4
 _SEPARATOR: Final = "\x1f"
 _SUMS: Final = struct.Struct("<4d")
@@ -69,10 +70,11 @@ class RedisStore:
 
     A server that comes back empty, or without the end of its log, is found out by the first exchange of any process
     that it has forgotten something of. Each process then brings back what it has contributed itself, exactly once: all
-    its sums to an empty server, and the deliveries that are missing to the others; and the states that it knows.
+    its sums to an empty server, and the deliveries that are missing to the others; and the states that it knows, and
+    its reservations.
     Its guards are not answered by such a server before; after that they see what others have not brought back yet with
-    the next exchange of those. What cannot be brought back: the sums of processes that have ended, reservations of
-    before, alerts that nobody had delivered, and where a server has lost more than about 1 000 deliveries of a process
+    the next exchange of those. What cannot be brought back: the sums and reservations of processes that have
+    ended, alerts that nobody had delivered, and where a server has lost more than about 1 000 deliveries of a process
     the oldest of these, which is logged.
 
     Args:
@@ -145,6 +147,8 @@ class RedisStore:
         self._contributions: dict[str, Contribution] = {}
         self._states: dict[str, tuple[int, str]] = {}
         """Version and stored form of the states that this process has seen."""
+        self._held: dict[str, tuple[float, dict[tuple[str, str], float]]] = {}
+        """Reservations of this process: when they expire, and what they hold of each rule and key."""
 
     # -- talking ------------------------------------------------------------------------------------------------------
 
@@ -295,6 +299,9 @@ class RedisStore:
             contribution.seen_at = now
         if delivery is None:
             return
+        with self._counting:
+            for lease in delivery.released:
+                self._held.pop(lease, None)
         contribution = self._contributions.setdefault(delivery.writer, Contribution(epoch))
         contribution.took(delivery)
         contribution.seen_at = now
@@ -358,6 +365,13 @@ class RedisStore:
             raise StoreUnavailableError(
                 f"budget store {self._shown}: has lost data; no reservation before the next exchange brings it back"
             )
+        with self._counting:
+            if any(wanted.values()):
+                self._held.pop(lease, None)
+                if answer[0]:
+                    self._held[lease] = (expires_at, wanted)
+            while len(self._held) > _MAX_HELD:
+                del self._held[next(iter(self._held))]
         standings = [_STANDING.unpack(one) for one in answer[1]]
         return Grant(bool(answer[0]), tuple(Standing(spent, held, int(count)) for spent, held, count in standings))
 
@@ -374,6 +388,11 @@ class RedisStore:
             keep_s = _kept_s(expires_at - self._now())
             ids = [as_utf8(lease) for lease in leases]
             self._run(scripts.RENEW, expires_at, keep_s, *ids, deadline=self._deadline())
+            with self._counting:
+                for lease in leases:
+                    until, held = self._held.get(lease, (expires_at, None))
+                    if held is not None:
+                        self._held[lease] = (max(until, expires_at), held)
 
     def reserved(self, now: float) -> Mapping[tuple[str, str], float]:
         """Return what is reserved at a moment, by rule and key, USD."""
@@ -409,6 +428,9 @@ class RedisStore:
         with self._alone():
             for contribution in self._contributions.values():
                 contribution.forget(oldest_slots)
+        with self._counting:
+            for lease in [lease for lease, (until, _) in self._held.items() if until <= now]:
+                del self._held[lease]
         at = b"0"
         while True:
             at, flat = self._run(scripts.SCAN, at, _PAGE, deadline=self._deadline())
@@ -459,7 +481,22 @@ class RedisStore:
             for place, (version, value) in known[at : at + _PART]:
                 triples += (place, version, value)
             self._run(scripts.RESTORE_STATES, epoch, *triples, deadline=self._deadline())
+        self._hold_again(epoch)
         self._epoch = epoch
+
+    def _hold_again(self, epoch: bytes) -> None:
+        with self._counting:
+            held = list(self._held.items())
+        now = self._now()
+        fives: list[_Argument] = []
+        for lease, (expires_at, wanted) in held:
+            for (rule, key), usd in wanted.items():
+                if usd > 0.0:
+                    id = _SEPARATOR.join((as_utf8(rule), as_utf8(key)))
+                    fives += (as_utf8(lease), id, usd, expires_at, _kept_s(expires_at - now))
+        for at in range(0, len(fives), 5 * _PART):
+            part = fives[at : at + 5 * _PART]
+            self._run(scripts.RESTORE_LEASES, epoch, *part, deadline=self._deadline())
 
     def _restore(self, writer: str, contribution: Contribution, epoch: bytes) -> None:
         if contribution.restoring != epoch:
@@ -482,8 +519,9 @@ class RedisStore:
                 number,
             )
         for delivery in contribution.after(number):
-            head = (epoch, mark, new_mark(), as_utf8(writer), delivery.number)
-            self._run(scripts.REPLAY, *head, *_packed(delivery.adds.items()), deadline=self._deadline())
+            head = (epoch, mark, new_mark(), as_utf8(writer), delivery.number, len(delivery.adds))
+            leases = [as_utf8(lease) for lease in delivery.released]
+            self._run(scripts.REPLAY, *head, *_packed(delivery.adds.items()), *leases, deadline=self._deadline())
         contribution.epoch = epoch
 
 

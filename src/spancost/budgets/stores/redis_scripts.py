@@ -70,6 +70,16 @@ local function release(lease)
   for i = 1, #held, 2 do redis.call('ZREM', held[i], held[i + 1]) end
   if #held > 0 then redis.call('DEL', record) end
 end
+local function hold(lease, id, usd, expires_at, keep)
+  local record, set = P .. 'lease:' .. lease, P .. 'r:' .. id
+  local member = struct.pack('<d', tonumber(usd)) .. lease
+  redis.call('ZADD', set, expires_at, member)
+  if redis.call('TTL', set) < tonumber(keep) then redis.call('EXPIRE', set, keep) end
+  redis.call('HSET', record, set, member)
+  redis.call('EXPIRE', record, keep)
+  redis.call('SADD', P .. 'reserved', id)
+  redis.call('EXPIRE', P .. 'reserved', KEEP)
+end
 local function touch()
   redis.call('EXPIRE', META, KEEP)
   redis.call('EXPIRE', FEED, KEEP)
@@ -180,13 +190,15 @@ REPLAY: Final = (
     _PRELUDE
     + """
 -- Sends one delivery again that a server has lost with the end of its log. 2 epoch, 3 mark that was seen, 4 new mark,
--- 5 writer, 6 number, then pairs (cell, sums)
+-- 5 writer, 6 number, 7 how many cells, then pairs (cell, sums); leases
 local epoch, mark, seq = unpack(redis.call('HMGET', META, 'epoch', 'mark', 'seq'))
 if epoch ~= ARGV[2] then return 0 end
 if mark == ARGV[3] then redis.call('HSET', META, 'mark', ARGV[4]) end
 local writer = P .. 'w:' .. ARGV[5]
 if tonumber(ARGV[6]) > tonumber(redis.call('HGET', writer, 'n') or '0') then
-  add(7, #ARGV, tonumber(seq))
+  local last = 7 + 2 * tonumber(ARGV[7])
+  add(8, last, tonumber(seq))
+  for i = last + 1, #ARGV do release(ARGV[i]) end
   redis.call('HSET', writer, 'n', ARGV[6])
   redis.call('EXPIRE', writer, """
     + str(WRITERS_KEEP_S)
@@ -215,6 +227,20 @@ for i = 3, #ARGV, 3 do
 end
 redis.call('HSET', META, 'seq', seq)
 touch()
+return 1
+"""
+)
+
+RESTORE_LEASES: Final = (
+    _PRELUDE
+    + """
+-- Reserves again what a process still holds. 2 epoch, then fives (lease, RULE US KEY, USD, expires_at, seconds to keep)
+if redis.call('HGET', META, 'epoch') ~= ARGV[2] then return 0 end
+for i = 3, #ARGV, 5 do
+  if not redis.call('HGET', P .. 'lease:' .. ARGV[i], P .. 'r:' .. ARGV[i + 1]) then
+    hold(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4])
+  end
+end
 return 1
 """
 )
@@ -300,20 +326,13 @@ for i = 9, #ARGV, 6 do
 end
 if wants then release(lease) end
 if fits then
-  local record = P .. 'lease:' .. lease
   for i = 9, #ARGV, 6 do
     if tonumber(ARGV[i + 5]) > 0 then
       local id = ARGV[i] .. US .. ARGV[i + 2]
-      local set, member = P .. 'r:' .. id, struct.pack('<d', tonumber(ARGV[i + 5])) .. lease
-      redis.call('ZREMRANGEBYSCORE', set, '-inf', now - """
+      redis.call('ZREMRANGEBYSCORE', P .. 'r:' .. id, '-inf', now - """
     + str(DEAD_LEASES_KEEP_S)
     + """)
-      redis.call('ZADD', set, ARGV[4], member)
-      if redis.call('TTL', set) < tonumber(ARGV[8]) then redis.call('EXPIRE', set, ARGV[8]) end
-      redis.call('HSET', record, set, member)
-      redis.call('EXPIRE', record, ARGV[8])
-      redis.call('SADD', P .. 'reserved', id)
-      redis.call('EXPIRE', P .. 'reserved', KEEP)
+      hold(lease, id, ARGV[i + 5], ARGV[4], ARGV[8])
     end
   end
 end
