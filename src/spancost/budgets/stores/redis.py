@@ -70,12 +70,11 @@ class RedisStore:
 
     A server that comes back empty, or without the end of its log, is found out by the first exchange of any process
     that it has forgotten something of. Each process then brings back what it has contributed itself, exactly once: all
-    its sums to an empty server, and the deliveries that are missing to the others; and the states that it knows, and
-    its reservations.
-    Its guards are not answered by such a server before; after that they see what others have not brought back yet with
-    the next exchange of those. What cannot be brought back: the sums and reservations of processes that have
-    ended, alerts that nobody had delivered, and where a server has lost more than about 1 000 deliveries of a process
-    the oldest of these, which is logged.
+    its sums to an empty server, to the others the deliveries that they miss; and its reservations and the states that
+    it knows. Its guards are not answered before; after that they see what other processes have yet to bring back with
+    the next exchange of those. What cannot be brought back: the sums and reservations of processes that have ended,
+    alerts that nobody had delivered, and where a server has lost more than about 1 000 deliveries of a process the
+    oldest of these, which is logged.
 
     Args:
         url: `redis://[USER:PASSWORD@]HOST[:PORT]/DB`, `rediss://` with TLS, or `unix://PATH`.
