@@ -27,12 +27,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     for name in list(os.environ):
         if name.startswith(("SPANCOST_", "OTEL_")) or name.lower() == "prometheus_multiproc_dir":
             monkeypatch.delenv(name)
     monkeypatch.setenv("SPANCOST_LEASE", "off")
     monkeypatch.setenv("SPANCOST_DETECT", "off")
+    monkeypatch.setenv("XDG_STATE_HOME", os.fspath(tmp_path_factory.getbasetemp() / "state"))
 
 
 def _collectors() -> set[Any]:

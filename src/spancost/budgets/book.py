@@ -59,6 +59,10 @@ class Delivers(Protocol):
         """Try once what is due."""
         ...
 
+    def close(self) -> None:
+        """Give back what has not been delivered."""
+        ...
+
     def after_fork_in_child(self) -> None:
         """What the parent delivers is the parent's."""
         ...
@@ -139,7 +143,7 @@ class BudgetBook:
         self._number = 0
         self._sending: Delivery | None = None
         self._unsent: dict[Cell, Sums] = {}
-        self._cursor = 0
+        self.cursor = 0
         self._view = View()
         self._evaluator = Evaluator(self.rules, self.tracks, self._view)
         self._keys: list[set[str]] = [set() for _ in self.rules]
@@ -295,7 +299,7 @@ class BudgetBook:
                 self._number += 1
                 self._sending = Delivery(self._writer, self._number, self._unsent)
                 self._unsent = {}
-            changes = self.store.exchange(self._sending, self._cursor)
+            changes = self.store.exchange(self._sending, self.cursor)
             self._sending = None
             changed |= self._take_over(changes)
             if not self._unsent:
@@ -304,7 +308,7 @@ class BudgetBook:
     def _take_over(self, changes: Changes) -> set[tuple[int, str]]:
         if changes.is_reset:
             self._view.clear()
-        self._cursor = changes.cursor
+        self.cursor = changes.cursor
         changed: set[tuple[int, str]] = set()
         for cell, sums in changes.cells:
             place = self._place_of.get(cell.rule)
@@ -477,6 +481,7 @@ class BudgetBook:
             self._sync(set())
         if self.deliverer is not None:
             self.deliverer.flush(_LAST_FLUSH_S)
+            self.deliverer.close()
         self.store.close()
 
     def after_fork_in_child(self) -> None:

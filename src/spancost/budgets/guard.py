@@ -99,7 +99,8 @@ class Guards:
     def _reset(self) -> None:
         self._writer = uuid.uuid4().hex
         self._number = 0
-        self._cursor = 0
+        self._forsaken: deque[str] = deque(maxlen=_MOST_AT_ONCE)
+        """Leases of which it is not known whether they were granted: the answer came too late."""
         self._sending: Delivery | None = None
         self._ended: deque[Reservation] = deque()
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -195,6 +196,8 @@ class Guards:
             grant = self._book.store.reserve(lease, claims, now=now, expires_at=now + LEASE_S)
         except StoreUnavailableError as error:
             self._breaker.failed()
+            self._forsaken.append(lease)
+            self._start_thread()
             self._errors.counts["budgets.guard"] = self._errors.counts.get("budgets.guard", 0) + 1
             self._errors.log_once("budgets.guard", "a guard could not ask the store of budgets in time: %s", error)
             return self._without_store(asked, outer, now)
@@ -403,11 +406,13 @@ class Guards:
             adds: dict[Cell, Sums] = {}
             for reservation in ended:
                 self._add(reservation, adds)
-            released = tuple(one.id for one in ended if one.id)
+            released = [one.id for one in ended if one.id]
+            while self._forsaken:
+                released.append(self._forsaken.popleft())
             if not adds and not released:
                 return
             self._number += 1
-            self._sending = Delivery(self._writer, self._number, adds, released)
+            self._sending = Delivery(self._writer, self._number, adds, tuple(released))
             self._send()
 
     def _add(self, reservation: Reservation, adds: dict[Cell, Sums]) -> None:
@@ -426,11 +431,11 @@ class Guards:
 
     def _send(self) -> bool:
         try:
-            changes = self._book.store.exchange(self._sending, self._cursor)
+            # What others have changed is for the book to see; nothing more than that is asked for.
+            self._book.store.exchange(self._sending, self._book.cursor)
         except StoreUnavailableError as error:
             self._errors.log_once("budgets.settle", "the store of budgets is away, settlements wait: %s", error)
             return False
-        self._cursor = changes.cursor
         self._sending = None
         return True
 

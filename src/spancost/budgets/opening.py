@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from spancost.budgets.book import BudgetBook
-from spancost.budgets.notify.channels import open_channel
+from spancost.budgets.notify.channels import DEFAULT_CHANNEL, open_channel
 from spancost.budgets.notify.deliverer import Deliverer
-from spancost.budgets.rules import Channel
 from spancost.budgets.stores.opening import open_store
+from spancost.errors import ConfigError
 
 if TYPE_CHECKING:
     from spancost.engine import CostEngine
     from spancost.window import Origin
-
-_LOG: Final = (Channel(name="log", type="log"),)
-"""Told where no channel is configured."""
 
 
 def add_budgets(engine: CostEngine, origin: Origin) -> None:
@@ -28,11 +24,14 @@ def add_budgets(engine: CostEngine, origin: Origin) -> None:
         origin: Service and environment of its spans.
 
     Raises:
-        SpancostError: The store cannot be opened.
+        ConfigError: The store that is named cannot be opened.
     """
     config = engine.config
-    store = open_store(config.budget_store, environ=os.environ)
-    channels = {channel.name: open_channel(channel) for channel in config.budget_channels or _LOG}
+    try:
+        store = open_store(config.budget_store)
+    except ValueError as error:
+        raise ConfigError(config.place or "environment", "budgets.store", config.budget_store, str(error)) from None
+    channels = {channel.name: open_channel(channel) for channel in config.budget_channels or (DEFAULT_CHANNEL,)}
     deliverer = Deliverer(store, channels, errors=engine.errors)
     book = BudgetBook(
         config.budget_rules,
@@ -46,3 +45,4 @@ def add_budgets(engine: CostEngine, origin: Origin) -> None:
     engine.budgets = book
     engine.add_sink(book)
     engine.upkeep.append(book.tick)
+    deliverer.wake()  # a process that was killed may have left something in the store

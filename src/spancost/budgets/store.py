@@ -172,6 +172,15 @@ class OutboxEntry(NamedTuple):
     """How often somebody has taken it before."""
 
 
+def group_of(id: str) -> str:
+    """Return what alerts to one channel about one episode have in common: none of them overtakes an earlier one.
+
+    Args:
+        id: Of an outbox entry, `EPISODE.rest:CHANNEL`.
+    """
+    return f"{id.partition('.')[0]}:{id.rpartition(':')[2]}"
+
+
 class Store(Protocol):
     """Keeps what everybody who shares it has spent.
 
@@ -228,7 +237,10 @@ class Store(Protocol):
         ...
 
     def take_alerts(self, worker: str, *, now: float, lease_s: float, limit: int = 16) -> list[OutboxEntry]:
-        """Take alerts that nobody delivers at present; what is not finished comes back when the lease is over."""
+        """Take alerts that nobody delivers at present; what is not finished comes back when the lease is over.
+
+        An alert waits as long as an earlier one of its group (`group_of`) is with somebody else, or has been put off.
+        """
         ...
 
     def finish_alert(self, id: str) -> None:

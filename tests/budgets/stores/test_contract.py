@@ -231,6 +231,18 @@ def test_an_alert_is_taken_by_one_worker_at_a_time(new_store: Callable[[], Store
     assert [entry[::2] for entry in one.take_alerts("one", now=NOW + 300, lease_s=10)] == [("2", 1), ("4", 2)]
 
 
+def test_an_alert_never_overtakes_an_earlier_one_of_its_episode_and_channel(new_store: Callable[[], Store]) -> None:
+    one, other = new_store(), new_store()
+    ids = ["e1.1.3.firing:pager", "e1.1.3.firing:slack", "e1.4.3.resolved:pager", "e2.1.1.firing:pager"]
+    one.transition(STATE, [OutboxEntry(id, "{}") for id in ids])
+    assert [entry.id for entry in one.take_alerts("one", now=NOW, lease_s=60, limit=2)] == ids[:2]
+    assert [entry.id for entry in other.take_alerts("other", now=NOW, lease_s=60)] == [ids[3]]
+    one.postpone_alert(ids[0], NOW + 300)  # its receiver is away
+    assert other.take_alerts("other", now=NOW + 1, lease_s=60) == []
+    one.finish_alert(ids[0])
+    assert [entry.id for entry in other.take_alerts("other", now=NOW + 2, lease_s=60)] == [ids[2]]
+
+
 def test_alerts_beyond_the_bound_are_dropped_and_counted(new_store: Callable[[], Store]) -> None:
     one, other = new_store(), new_store()
     one.transition(STATE, [OutboxEntry(f"{number:04}", "{}") for number in range(MAX_ALERTS - 1)])

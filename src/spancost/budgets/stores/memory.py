@@ -22,6 +22,7 @@ from spancost.budgets.store import (
     StateRecord,
     StoreUnavailableError,
     Sums,
+    group_of,
 )
 from spancost.budgets.stores.records import cursor_at, decide, new_mark, place_of, wanted_in_all
 
@@ -188,10 +189,13 @@ class MemoryStore:
         """Take alerts that nobody delivers at present; see `Store.take_alerts`."""
         taken: list[OutboxEntry] = []
         with self._locked():
+            waits: set[str] = set()
             for id, entry in self._outbox.items():
                 if len(taken) >= limit:
                     break
-                if entry.until <= now:
+                if entry.until > now:
+                    waits.add(group_of(id))
+                elif group_of(id) not in waits:
                     taken.append(OutboxEntry(id, entry.body, entry.attempts))
                     entry.attempts += 1
                     entry.until = now + lease_s

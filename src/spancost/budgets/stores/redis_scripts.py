@@ -383,11 +383,14 @@ TAKE: Final = (
     _PRELUDE
     + """
 -- 2 now, 3 until, 4 limit; returns triples (id, body, attempts)
-local out, taken = {}, 0
+local out, taken, waits = {}, 0, {}
 local UNTILS, ATTEMPTS = P .. 'untils', P .. 'attempts'
 for _, id in ipairs(redis.call('ZRANGE', P .. 'outbox', 0, -1)) do
   if taken >= tonumber(ARGV[4]) then break end
-  if tonumber(redis.call('HGET', UNTILS, id) or '-inf') <= tonumber(ARGV[2]) then
+  local group = string.match(id, '^[^.]*') .. ':' .. string.match(id, '[^:]*$')
+  if tonumber(redis.call('HGET', UNTILS, id) or '-inf') > tonumber(ARGV[2]) then
+    waits[group] = true
+  elseif not waits[group] then
     taken = taken + 1
     redis.call('HSET', UNTILS, id, ARGV[3])
     out[#out + 1] = id

@@ -28,6 +28,7 @@ from spancost.budgets.store import (
     StateRecord,
     StoreUnavailableError,
     Sums,
+    group_of,
 )
 from spancost.budgets.stores.records import (
     cursor_at,
@@ -385,17 +386,25 @@ class SqliteStore:
 
     def take_alerts(self, worker: str, *, now: float, lease_s: float, limit: int = 16) -> list[OutboxEntry]:
         """Take alerts that nobody delivers at present; see `Store.take_alerts`."""
-        waiting = "FROM outbox WHERE until <= ? ORDER BY place LIMIT ?"
         with self._transaction(self._timeout_s, writes=False) as connection:
-            if connection.execute(f"SELECT 1 {waiting}", (now, 1)).fetchone() is None:
+            if connection.execute("SELECT 1 FROM outbox WHERE until <= ? LIMIT 1", (now,)).fetchone() is None:
                 return []
+        taken: list[OutboxEntry] = []
         with self._transaction(self._timeout_s) as connection:
-            rows = connection.execute(f"SELECT id, body, attempts {waiting}", (now, limit)).fetchall()
+            waits: set[str] = set()
+            for id, until in connection.execute("SELECT id, until FROM outbox ORDER BY place").fetchall():
+                if len(taken) >= limit:
+                    break
+                if until > now:
+                    waits.add(group_of(id))
+                elif group_of(id) not in waits:
+                    row = connection.execute("SELECT id, body, attempts FROM outbox WHERE id = ?", (id,)).fetchone()
+                    taken.append(OutboxEntry(*row))
             connection.executemany(
                 "UPDATE outbox SET attempts = attempts + 1, until = ? WHERE id = ?",
-                [(now + lease_s, id) for id, _, _ in rows],
+                [(now + lease_s, entry.id) for entry in taken],
             )
-        return [OutboxEntry(*row) for row in rows]
+        return taken
 
     def finish_alert(self, id: str) -> None:
         """Forget an alert that was delivered, or given up."""
