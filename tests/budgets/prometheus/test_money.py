@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from spancost.budgets.matching import key_of
-from spancost.budgets.prometheus.files import Options, groups_of, rules_yaml
+from spancost.budgets.prometheus.files import Options, rules_yaml
 from spancost.budgets.rules import BudgetRule, BurnRate, BurnRateRule, Match, SpikeRule
 from spancost.budgets.tracks import part_s, tracks_of
 from spancost.budgets.windows import ROLLING, Window
@@ -31,7 +31,7 @@ def _fleet() -> Fleet:
 
 
 def _spent(fleet: Fleet, folder: Path, *minutes: int) -> list[float]:
-    rules = rules_yaml(groups_of([_HOUR], _QUIET))
+    rules = rules_yaml([_HOUR], _QUIET)
     answers = evaluate(rules, fleet.inputs(), [(_SPENT, 60.0 * minute) for minute in minutes], folder)
     return [_only(answer) for answer in answers]
 
@@ -126,7 +126,7 @@ def test_service_is_told_by_the_label_of_a_scrape_or_by_the_job_of_otlp(folder: 
     fleet.tick()
     match = Match(service=("shop",), environment=("prod",))
     rules = [BudgetRule(name="hour", limit_usd=10, window=Window(ROLLING, 3600), match=match)]
-    answer = evaluate(rules_yaml(groups_of(rules, _QUIET)), fleet.inputs(), [(_SPENT, 120.0)], folder)
+    answer = evaluate(rules_yaml(rules, _QUIET), fleet.inputs(), [(_SPENT, 120.0)], folder)
     assert _only(answer[0]) == pytest.approx(11.0)
 
 
@@ -141,7 +141,7 @@ def test_keys_are_those_of_the_processes(folder: Path) -> None:
     single = BudgetRule(name="single", limit_usd=10, window=Window(ROLLING, 3600), per=("tenant",))
     both = BudgetRule(name="both", limit_usd=10, window=Window(ROLLING, 3600), per=("tenant", "team"))
     questions = [(f'spancost:budget_usd:spent{{budget="{name}"}}', 120.0) for name in ("single", "both")]
-    rules = rules_yaml(groups_of([single, both], _QUIET))
+    rules = rules_yaml([single, both], _QUIET)
     answers = evaluate(rules, fleet.inputs(), questions, folder)
     found = [{one.labels["key"]: one.value for one in answer} for answer in answers]
     assert found[0] == pytest.approx({"acme": 3.0, key_of(single.per, {}): 4.0})
@@ -162,7 +162,7 @@ def test_spent_is_what_the_slots_of_the_processes_hold(seed: int, window_s: int,
     window = Window(ROLLING, window_s)
     rule = BudgetRule(name="hour", limit_usd=10, window=window, per=("tenant",))
     times = [60.0 * minute for minute in range(3, minutes, 7)]
-    rules = rules_yaml(groups_of([rule], _QUIET))
+    rules = rules_yaml([rule], _QUIET)
     answers = evaluate(rules, fleet.inputs(), [(_SPENT, at) for at in times], folder)
     for at, answer in zip(times, answers, strict=True):
         found = {one.labels["key"]: one.value for one in answer}
@@ -187,7 +187,7 @@ def test_burn_rate_sums_have_the_slots_of_the_processes(folder: Path) -> None:
     (track,) = tracks_of(burn, {"hour": budget})
     assert track.slot_s == part_s(1800) == 120
     fleet = random_fleet(7, 150, ("acme",))
-    rules = rules_yaml(groups_of([budget, burn], _QUIET))
+    rules = rules_yaml([budget, burn], _QUIET)
     times = [60.0 * minute for minute in range(70, 150, 3)]
     asked = [(f'{_SPENT[:-1]},window="{window}",slot="2m"}}', at) for at in times for window in ("1h", "30m")]
     answers = evaluate(rules, fleet.inputs(), asked, folder)
@@ -202,7 +202,7 @@ def test_baseline_of_a_spike_is_the_mean_of_the_whole_stretches_before_the_newes
     (track,) = tracks_of(rule, {})
     slot_s, bucket_s = track.slot_s, 1800
     fleet = random_fleet(11, 240, ("acme",))
-    rules = rules_yaml(groups_of([rule], _QUIET))
+    rules = rules_yaml([rule], _QUIET)
     times = [60.0 * minute for minute in range(5, 240, 5)]
     asked = [(f"spancost:budget_usd:{what}", at) for at in times for what in ("newest", "baseline")]
     answers = evaluate(rules, fleet.inputs(), asked, folder)

@@ -10,12 +10,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from spancost import names
+from spancost.budgets.gauges import STATE_NUMBERS
 from spancost.budgets.prometheus.durations import duration, number
 from spancost.budgets.prometheus.groups import Alerting
 from spancost.budgets.prometheus.money import Money, period_seconds
 from spancost.budgets.prometheus.selectors import selector
 from spancost.budgets.prometheus.ways import InPromql, Way
 from spancost.budgets.rules import AnyRule, BudgetRule, BurnRate, BurnRateRule, ForecastRule, RequestRule, SpikeRule
+from spancost.budgets.store import BREACHED, RECOVERING
 from spancost.budgets.tracks import part_s
 from spancost.budgets.windows import DAY, HOUR, MINUTE, MONTH, WEEK, Window
 
@@ -34,9 +37,12 @@ FAST: Final = "fast"
 SLOW: Final = "slow"
 """Values of the label `burn`: those that page, and those that do not."""
 
-_STATE: Final = "spancost_budget_state"
-_BREACHED: Final = 2
-_RECOVERING: Final = 3
+STATE: Final = names.METRIC_BUDGET_STATE.replace(".", "_")
+RATIO: Final = names.METRIC_BUDGET_USED.replace(".", "_")
+FORECAST: Final = names.METRIC_BUDGET_FORECAST.replace(".", "_")
+BURN_RATE: Final = names.METRIC_BUDGET_BURN_RATE.replace(".", "_")
+INCOMPLETE: Final = names.METRIC_BUDGET_INCOMPLETE.replace(".", "_")
+"""Gauges of the processes, as Prometheus calls them."""
 _PERIODS_S: Final = {MINUTE: 60.0, HOUR: 3600.0, DAY: 86_400.0, WEEK: 604_800.0}
 _UNPRICED_SHARE: Final = 0.05
 _OF: Final = "{{ with $labels.key }} of {{ . }}{{ end }}"
@@ -55,11 +61,11 @@ class _Base:
         self, name: str, expr: str, summary: str, description: str, *, keep_s: float = 0.0, severity: str, **labels: str
     ) -> Alerting:
         rule = self.rule
-        said = {name: literal(value) for name, value in rule.labels}
+        said = {label: literal(value) for label, value in rule.labels}
         said |= {"budget": rule.name, "severity": severity, **labels}
         if rule.owner:
             said["owner"] = literal(rule.owner)
-        annotations = {"summary": summary, "description": description, "made_from": _made_from(self.way)}
+        annotations = {"summary": summary, "description": description, "made_from": made_from(self.way)}
         if rule.runbook:
             annotations["runbook_url"] = literal(rule.runbook)
         return Alerting(
@@ -125,7 +131,7 @@ def _budget(rule: BudgetRule, base: _Base, money: Money | None) -> Iterator[Aler
             expr, keep_s = _state(rule, name, labels), 0.0
             spent = "All"
         else:
-            ratio = _gauge("spancost_budget_used_ratio", rule.name)
+            ratio = _gauge(RATIO, rule.name)
             expr = _held(
                 rule, name, f"{ratio} >= {number(threshold)}", f"{ratio} >= {_eased(rule, threshold)}", labels
             )
@@ -170,8 +176,8 @@ def _burn_rates(rule: BurnRateRule, budget: BudgetRule, base: _Base, money: Mone
         name = pair_name(pair)
         labels = {"pair": name, "burn": FAST if pair.severity == "critical" else SLOW}
         if money is None:
-            rate = _gauge("spancost_budget_burn_rate", rule.name, pair=name)
-            expr = f"{rate} >= {number(pair.factor)}\nand\n{_gauge(_STATE, rule.name)} > 0"
+            rate = _gauge(BURN_RATE, rule.name, pair=name)
+            expr = f"{rate} >= {number(pair.factor)}\nand\n{_gauge(STATE, rule.name)} > 0"
             keep_s, told = 0.0, '{{ printf "%.3g" $value }} times as fast as it lasts'
         else:
             expr = _held(
@@ -212,10 +218,10 @@ def _burning(money: Money, rule: BurnRateRule, budget: BudgetRule, pair: BurnRat
 
 
 def _forecast(rule: ForecastRule, budget: BudgetRule, base: _Base) -> Alerting:
-    expected = _gauge("spancost_budget_forecast_usd", rule.name)
+    expected = _gauge(FORECAST, rule.name)
     return base.alert(
         FORECAST_ALERT,
-        f"{expected}\nand\n{_gauge(_STATE, rule.name)} > 0",
+        f"{expected}\nand\n{_gauge(STATE, rule.name)} > 0",
         f"Budget {budget.name}{_OF} will be gone: {_DOLLARS} of ${number(budget.limit_usd)} expected",
         f"By method {rule.method}, {window_name(budget.window)} ends above the limit of {budget.name}.",
         severity=rule.severity,
@@ -247,12 +253,12 @@ def _eased(rule: AnyRule, bound: float) -> str:
 
 def _state(rule: AnyRule, alert: str, labels: Mapping[str, str]) -> str:
     """Return an expression for a breach: it goes on while it recovers, which a warning may do as well."""
-    state = _gauge(_STATE, rule.name)
-    return f"{state} == {_BREACHED}\nor\n{state} == {_RECOVERING} and on (key) {_firing(rule, alert, labels)}"
+    state = _gauge(STATE, rule.name)
+    return f"{state} == {number(STATE_NUMBERS[BREACHED])}\nor\n{state} == {number(STATE_NUMBERS[RECOVERING])} and on (key) {_firing(rule, alert, labels)}"
 
 
 def _any_state(rule: AnyRule) -> str:
-    return f"{_gauge(_STATE, rule.name)} > 0"
+    return f"{_gauge(STATE, rule.name)} > 0"
 
 
 def _gauge(name: str, budget: str, **equal: str) -> str:
@@ -264,7 +270,8 @@ def _at_most_warning(severity: str) -> str:
     return "warning" if severity == "critical" else severity
 
 
-def _made_from(way: Way) -> str:
+def made_from(way: Way) -> str:
+    """Say how a rule was made: `counters, ...` or `gauges: why`."""
     return f"counters, in PromQL ({way.cut.source})" if isinstance(way, InPromql) else f"gauges: {way.reason}"
 
 
@@ -317,7 +324,7 @@ def of_data(for_s: float) -> list[Alerting]:
         ),
         (
             INCOMPLETE_ALERT,
-            "max by (budget, key) (spancost_budget_incomplete) > 0",
+            f"max by (budget, key) ({INCOMPLETE}) > 0",
             f"Budget {{{{ $labels.budget }}}}{_OF} is incomplete",
             "Calls without a price count for it: more was spent than it says.",
             0.0,

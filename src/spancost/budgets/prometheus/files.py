@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import yaml
 
-from spancost.budgets.prometheus.alerts import alerts_of, of_data
+from spancost.budgets.prometheus.alerts import alerts_of, made_from, of_data
 from spancost.budgets.prometheus.durations import duration
 from spancost.budgets.prometheus.groups import Alerting, Group, PrometheusRule, Recording
 from spancost.budgets.prometheus.money import Money, of_cut
@@ -21,7 +21,7 @@ DATA_GROUP: Final = "spancost-data"
 MIN_INTERVAL_S: Final = 5.0
 MAX_INTERVAL_S: Final = 240.0
 """Prometheus looks back for five minutes: what an evaluation has recorded must be there at the next one."""
-_HEAD: Final = "# Made by `spancost rules prometheus`.\n"
+HEAD: Final = "# Made by `spancost rules prometheus`.\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,9 +73,14 @@ def groups_of(rules: Sequence[AnyRule], options: Options = DEFAULTS) -> tuple[Gr
     return tuple(groups)
 
 
-def rules_yaml(groups: Sequence[Group]) -> str:
-    """Return the rule file of Prometheus."""
-    return _HEAD + as_yaml({"groups": [_group(group) for group in groups]})
+def rules_yaml(rules: Sequence[AnyRule], options: Options = DEFAULTS) -> str:
+    """Return the rule file of Prometheus; at its head stands how each rule was made.
+
+    Raises:
+        ValueError: The interval is out of range.
+    """
+    ways = "".join(f"# {name}: {made_from(way)}\n" for name, way in ways_of(rules).items())
+    return HEAD + ways + as_yaml({"groups": [_group(group) for group in groups_of(rules, options)]})
 
 
 def _group(group: Group) -> dict[str, Any]:
