@@ -179,7 +179,14 @@ def _duration(seconds: float) -> str:
 def _go_duration(seconds: float) -> str:
     """Return a duration as promtool prints it: `1h30m`, `5m`, `0s`."""
     rest, parts = round(seconds * 1000), list[str]()
-    for unit, length in (("w", 604_800_000), ("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
+    for unit, length in (
+        ("w", 604_800_000),
+        ("d", 86_400_000),
+        ("h", 3_600_000),
+        ("m", 60_000),
+        ("s", 1000),
+        ("ms", 1),
+    ):
         if unit == "w" and rest % length:  # weeks are written only where nothing smaller is left of them
             continue
         count, rest = divmod(rest, length)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from spancost.budgets.prometheus.cases import tests_yaml
+from spancost.budgets.prometheus.cases import cases_yaml
 from spancost.budgets.prometheus.files import MAX_INTERVAL_S, MIN_INTERVAL_S, Options, rules_yaml
 from spancost.budgets.prometheus.routes import routes_yaml
 from spancost.budgets.rules import AnyRule
@@ -70,7 +70,7 @@ def prometheus(
     _write(rules_yaml(found, options), output)
     if tests is not None and output is not None:
         rule_file = os.path.relpath(output.resolve(), tests.resolve().parent)
-        _write(tests_yaml(found, rule_file, options), tests)
+        _write(cases_yaml(found, rule_file, options), tests)
 
 
 @rules.command("alertmanager")

@@ -20,15 +20,23 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+Process = tuple[tuple[str, str], ...]
+Spent = tuple[int, Mapping[str, str], float]
+
+
 @dataclass(slots=True)
 class Fleet:
     """Processes that spend money, with the counters they show once a minute."""
 
     metric: str
-    booked: list[tuple[int, Mapping[str, str], float]] = field(default_factory=list)
+    booked: list[tuple[int, Mapping[str, str], float]] = field(
+        default_factory=list[tuple[int, Mapping[str, str], float]]
+    )
     """Minute, labels without the process, USD."""
-    _counters: dict[tuple[tuple[str, str], ...], list[tuple[float, float | None]]] = field(default_factory=dict)
-    _totals: dict[tuple[tuple[str, str], ...], float] = field(default_factory=dict)
+    _counters: dict[Process, list[tuple[float, float | None]]] = field(
+        default_factory=dict["Process", "list[tuple[float, float | None]]"]
+    )
+    _totals: dict[Process, float] = field(default_factory=dict["Process", float])
     minute: int = 0
 
     def spend(self, usd: float, process: Mapping[str, str], **labels: str) -> None:
@@ -52,7 +60,7 @@ class Fleet:
             self._totals[key] = 0.0
         self.tick()
 
-    def _of(self, process: Mapping[str, str]) -> list[tuple[tuple[str, str], ...]]:
+    def _of(self, process: Mapping[str, str]) -> list[Process]:
         return [key for key in self._totals if process.items() <= dict(key).items()]
 
     def tick(self, *, hidden: Mapping[str, str] | None = None) -> None:

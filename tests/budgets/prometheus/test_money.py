@@ -154,9 +154,14 @@ def test_keys_are_those_of_the_processes(folder: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("window_s", [600, 3 * 3600, 8 * 3600])
-def test_spent_is_what_the_slots_of_the_processes_hold(seed: int, window_s: int, folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("window_s", "seed"),
+    [
+        (600, 0),
+        *(pytest.param(hours * 3600, seed, marks=pytest.mark.long) for hours in (3, 8, 24) for seed in range(3)),
+    ],
+)
+def test_spent_is_what_the_slots_of_the_processes_hold(window_s: int, seed: int, folder: Path) -> None:
     minutes = window_s // 60 + 90
     fleet = random_fleet(seed, minutes, ("acme", "globex"))
     window = Window(ROLLING, window_s)

@@ -132,9 +132,7 @@ def _budget(rule: BudgetRule, base: _Base, money: Money | None) -> Iterator[Aler
             spent = "All"
         else:
             ratio = _gauge(RATIO, rule.name)
-            expr = _held(
-                rule, name, f"{ratio} >= {number(threshold)}", f"{ratio} >= {_eased(rule, threshold)}", labels
-            )
+            expr = _held(rule, name, f"{ratio} >= {number(threshold)}", f"{ratio} >= {_eased(rule, threshold)}", labels)
             keep_s, spent = 0.0, "{{ $value | humanizePercentage }}"
         told = f"{spent} of ${number(rule.limit_usd)} spent" if money is not None else f"{spent} of the limit spent"
         yield base.alert(
@@ -157,12 +155,13 @@ def _spike(rule: SpikeRule, base: _Base, money: Money | None) -> Alerting:
         return base.alert(SPIKE_ALERT, _any_state(rule), summary, description, severity=rule.severity)
     newest, baseline = money.newest_and_baseline(rule)
     limit = f"clamp_min({baseline}, {number(rule.min_baseline_usd)})"
-    floor = f"{newest} >= {number(rule.min_usd)}"
+    floor = f"{newest} > {number(rule.min_usd)}"
+    eased = 1 - rule.hysteresis
     expr = _held(
         rule,
         SPIKE_ALERT,
         f"{newest} > {number(rule.multiplier)} * {limit} and {floor}",
-        f"{newest} > {number(rule.multiplier * (1 - rule.hysteresis))} * {limit}",
+        f"{newest} > {number(rule.multiplier * eased)} * {limit} and {newest} > {number(rule.min_usd * eased)}",
         {},
     )
     summary = (
@@ -177,7 +176,7 @@ def _burn_rates(rule: BurnRateRule, budget: BudgetRule, base: _Base, money: Mone
         labels = {"pair": name, "burn": FAST if pair.severity == "critical" else SLOW}
         if money is None:
             rate = _gauge(BURN_RATE, rule.name, pair=name)
-            expr = f"{rate} >= {number(pair.factor)}\nand\n{_gauge(STATE, rule.name)} > 0"
+            expr = f"{rate} > {number(pair.factor)}\nand\n{_gauge(STATE, rule.name)} > 0"
             keep_s, told = 0.0, '{{ printf "%.3g" $value }} times as fast as it lasts'
         else:
             expr = _held(
@@ -192,7 +191,7 @@ def _burn_rates(rule: BurnRateRule, budget: BudgetRule, base: _Base, money: Mone
             BURN_RATE_ALERT,
             expr,
             f"Budget {budget.name}{_OF} burns too fast: {told}",
-            f"Spending over {duration(pair.long_s)} and over {duration(pair.short_s)} is at least "
+            f"Spending over {duration(pair.long_s)} and over {duration(pair.short_s)} is more than "
             f"{number(pair.factor)} times what ${number(budget.limit_usd)} for {window_name(budget.window)} allows.",
             keep_s=keep_s,
             severity=pair.severity,
@@ -207,8 +206,7 @@ def _burning(money: Money, rule: BurnRateRule, budget: BudgetRule, pair: BurnRat
     assert period_s is not None or window.kind == MONTH
     period, slot_s = period_seconds(period_s), float(part_s(pair.short_s))
     parts = [
-        f"{money.spent(length_s, slot_s)} >= "
-        f"{number(pair.factor * ease * budget.limit_usd * length_s)} / {period}"
+        f"{money.spent(length_s, slot_s)} > {number(pair.factor * ease * budget.limit_usd * length_s)} / {period}"
         for length_s in (pair.long_s, pair.short_s)
     ]
     if rule.min_usd_per_hour:
@@ -254,7 +252,8 @@ def _eased(rule: AnyRule, bound: float) -> str:
 def _state(rule: AnyRule, alert: str, labels: Mapping[str, str]) -> str:
     """Return an expression for a breach: it goes on while it recovers, which a warning may do as well."""
     state = _gauge(STATE, rule.name)
-    return f"{state} == {number(STATE_NUMBERS[BREACHED])}\nor\n{state} == {number(STATE_NUMBERS[RECOVERING])} and on (key) {_firing(rule, alert, labels)}"
+    breached, recovering = (number(STATE_NUMBERS[one]) for one in (BREACHED, RECOVERING))
+    return f"{state} == {breached}\nor\n{state} == {recovering} and on (key) {_firing(rule, alert, labels)}"
 
 
 def _any_state(rule: AnyRule) -> str:
@@ -340,4 +339,3 @@ def of_data(for_s: float) -> list[Alerting]:
         )
         for name, expr, summary, description, at_least in found
     ]
-

@@ -24,7 +24,7 @@ _FIRST_MONTH_S: Final = 31 * 86_400.0
 _PERIODS_S: Final = {MINUTE: 60.0, HOUR: 3600.0, DAY: 86_400.0, WEEK: 604_800.0, MONTH: _FIRST_MONTH_S}
 
 
-def tests_yaml(rules: Sequence[AnyRule], rule_file: str, options: Options) -> str:
+def cases_yaml(rules: Sequence[AnyRule], rule_file: str, options: Options) -> str:
     """Return the file for `promtool test rules`.
 
     Args:
@@ -60,7 +60,7 @@ def example(globs: Iterable[str]) -> str | None:
     """Return a text that one of these globs matches; None if none is easily found."""
     for glob in globs:
         tried = glob.replace("*", "x").replace("?", "x")
-        for candidate in (glob, tried, "".join(char for char in tried if char not in "[]!")):
+        for candidate in (tried, glob, "".join(char for char in tried if char not in "[]!")):
             if candidate and fnmatchcase(candidate, glob):
                 return candidate
     return None
@@ -109,7 +109,7 @@ class _Counters:
         name = {"alertname": alerts.BREACHED_ALERT, "threshold": "1"}
         usd = rule.limit_usd
         sentence = f"{rule.name} counts what a process has spent before and after it started anew"
-        yield self._case(sentence, {"a": [0, 0, 0.6 * usd, 0, 0.6 * usd]}, name, 4)
+        yield self._case(sentence, {"a": [0, 0, 0.6 * usd, 0.5 * usd]}, name, 3)
         stranger = self._labels(stranger=True)
         if stranger is not None:
             sentence = f"{rule.name} does not speak of what it does not match"
@@ -138,7 +138,7 @@ class _Counters:
             )
 
     def _spike(self, rule: SpikeRule) -> Iterator[dict[str, Any]]:
-        stretches = max(rule.warm_up, 1) + 1
+        stretches = rule.warm_up + 1
         if stretches * rule.bucket_s > _LONGEST_S or rule.warm_up > rule.history:
             return
         ticks = math.ceil(stretches * rule.bucket_s / self._interval_s) + 1
@@ -170,10 +170,9 @@ class _Counters:
     ) -> dict[str, Any]:
         given = labels or self._labels() or {}
         last = tick + self._wait
-        inputs = [
-            _series(self._way.cut.source, {**given, "instance": process}, [*values, *values[-1:] * (last - len(values) + 1)])
-            for process, values in processes.items()
-        ]
+        padded = {name: [*values, *[values[-1]] * (last - len(values) + 1)] for name, values in processes.items()}
+        source = self._way.cut.source
+        inputs = [_series(source, {**given, "instance": name}, values) for name, values in padded.items()]
         return _question(sentence, inputs, self._rule.name, alert, last * self._interval_s, self._options, int(fires))
 
     def _labels(self, *, stranger: bool = False) -> dict[str, str] | None:

@@ -1,8 +1,8 @@
 """What was spent, from counters: exact over restarts, first values, late samples and missed evaluations.
 
-`increase()` extrapolates, and does not see the value with which a series begins; the difference of a sum goes wrong when
-one of its processes starts anew. So each evaluation books what every single series has gained since the evaluation
-before it, and only these gains are added up:
+`increase()` extrapolates, and does not see the value with which a series begins; the difference of a sum goes wrong
+when one of its processes starts anew. So each evaluation books what every single series has gained since the one
+before, and only these gains are added up:
 
     seen    = the counters, as this evaluation sees them
     gained  = seen - what the last evaluation saw; all of it for a series that is new or has started anew
@@ -45,11 +45,7 @@ def of_cut(cut: Cut) -> list[Recording]:
     """Return what is recorded of a cut: the counters of single processes, and what all of them have gained."""
     seen = f"spancost:{cut.name}:seen"
     before = f"last_over_time({seen}[{duration(MEMORY_S)}] offset 1s)"
-    expr = (
-        f"sum by ({', '.join(cut.labels)}) (\n"
-        f"{_indent(_with_process(_gain(seen, before)))}\n"
-        f")"
-    )
+    expr = f"sum by ({', '.join(cut.labels)}) (\n{_indent(_with_process(_gain(seen, before)))}\n)"
     return [Recording(seen, cut.source), Recording(f"spancost:{cut.name}:gained", expr)]
 
 
@@ -157,18 +153,22 @@ class Money:
         end = f"time() + ({s} - time() % {s}) % {s}"
         known = f"clamp_max(ceil(({end} - {first} + {s}) / {number(bucket_s)}) - 1, {rule.history})"
         past = "\n  or\n".join(
-            f'    label_replace({stretch}{f" offset {duration(back * bucket_s)}" if back else ""}, "back", "{back}", "", "")'
+            f'    label_replace({stretch}{_offset(back * bucket_s)}, "back", "{back}", "", "")'
             for back in range(rule.history)
         )
         return (
             f"sum by ({self._by}) (\n{past}\n)\n"
             f"/ sum by ({self._by}) ({known} > 0)\n"
-            f"and count by ({self._by}) (\n{past}\n) >= {max(rule.warm_up, 1)}"
+            f"and count by ({self._by}) (\n{past}\n) >= {rule.warm_up}"
         )
 
     def _record(self, record: str, expr: str, **labels: str) -> str:
         self._recorded.setdefault((record, *labels.values()), Recording(record, expr, {"budget": self.name, **labels}))
         return _of(record, budget=self.name, **labels)
+
+
+def _offset(seconds: float) -> str:
+    return f" offset {duration(seconds)}" if seconds else ""
 
 
 def _of(record: str, **labels: str) -> str:
@@ -184,7 +184,7 @@ def _gained_by(rule: AnyRule, cut: Cut) -> str:
     for label in by:
         expr = f'label_replace(\n{_indent(expr)},\n  "{label}", "{NOTHING}", "{label}", ""\n)'
     if len(by) > 1:
-        # A bar within a value would make two keys look alike: the processes write a slash, and so is it here.
+        # Where a value has a bar in it the processes write a slash, which PromQL cannot.
         joined = ", ".join(quoted(label) for label in by)
         return f'label_join(\n{_indent(expr)},\n  "key", "{BETWEEN}", {joined}\n)'
     return f'label_join(\n{_indent(expr)},\n  "key", "", "{by[0]}"\n)'

@@ -1,4 +1,4 @@
-"""Which series a match of a rule means: the cut of the metrics that has its labels, and matchers in PromQL's writing."""
+"""Which series a match of a rule means: the cut of the metrics that has its labels, and its matchers in PromQL."""
 
 from __future__ import annotations
 

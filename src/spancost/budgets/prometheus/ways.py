@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from spancost.budgets.prometheus.durations import duration
 from spancost.budgets.prometheus.selectors import Cut, cut_of
 from spancost.budgets.rules import MEAN, WARN, AnyRule, BudgetRule, BurnRateRule, RequestRule, SpikeRule
+from spancost.budgets.tracks import part_s
 from spancost.budgets.windows import CALENDAR, MONTH, UTC_NAME
 
 MAX_HISTORY: Final = 48
@@ -59,6 +61,10 @@ def how(rule: AnyRule, budgets: Mapping[str, BudgetRule]) -> Way:
             return FromGauges(f"method {rule.method} has no exact form in PromQL")
         if rule.history > MAX_HISTORY:
             return FromGauges(f"{rule.history} stretches are too many for one expression (at most {MAX_HISTORY})")
+        if not rule.warm_up:
+            return FromGauges("without a warm-up, stretches before the first money count")
+        if rule.bucket_s % part_s(rule.bucket_s):
+            return FromGauges(f"stretches of {duration(rule.bucket_s)} are no whole number of slots")
         return _of_money(rule)
     if isinstance(rule, RequestRule):
         return FromGauges("it speaks while the request runs; counters know requests that are over")
