@@ -87,13 +87,14 @@ def _chat(requests: int, tokens: int) -> str:
 
 
 def fill(folder: Path, ledger: Path) -> None:
-    """Write the files that examples name: a ledger, traces, own prices, attribution rules."""
+    """Write the files that examples name: a ledger, traces, own prices, attribution and budget rules."""
     shutil.copy(ledger, folder / "spancost.sqlite")
     for name, requests, tokens in (("traces", 12, 1000), ("main", 10, 1000), ("branch", 12, 1200)):
         (folder / f"{name}.jsonl").write_text(_chat(requests, tokens), encoding="utf-8")
     (folder / "spancost.yaml").write_text(
         'attribution:\n  rules:\n    - {route: "/*", feature: shop}\n'
-        'custom:\n  - {name: "pdf.*", unit: page, usd: 0.002}\n',
+        'custom:\n  - {name: "pdf.*", unit: page, usd: 0.002}\n'
+        "budgets:\n  rules:\n    - {name: llm-daily, budget: {limit_usd: 50, window: rolling 24h}}\n",
         encoding="utf-8",
     )
     (folder / "prices.yaml").write_text(
