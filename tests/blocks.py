@@ -43,6 +43,7 @@ REASONS: Final = {
     "broker": "needs a server that the tests do not have",
     "cluster": "needs a cluster",
     "collector": "needs an OpenTelemetry Collector",
+    "prometheus": "needs Prometheus or Alertmanager",
     "part": "part of a file that is not shown whole",
 }
 """Why a block may be left out."""
