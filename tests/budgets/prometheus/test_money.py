@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import pytest
@@ -172,9 +171,8 @@ def test_spent_is_what_the_slots_of_the_processes_hold(window_s: int, seed: int,
     for at, answer in zip(times, answers, strict=True):
         found = {one.labels["key"]: one.value for one in answer}
         for key in ("acme", "globex"):
-            # An evaluation on the very border of a slot may see either side of it.
-            low, high = (_truth(fleet, key, window.first_slot(moment), at) for moment in (at, at - 1))
-            assert low - 1e-9 <= found.get(key, 0.0) <= high + 1e-9, (at, key)
+            expected = _truth(fleet, key, window.first_slot(at), at)
+            assert found.get(key, 0.0) == pytest.approx(expected, abs=1e-9), (at, key)
 
 
 def _truth(fleet: Fleet, key: str, begin: float, end: float) -> float:
@@ -198,8 +196,8 @@ def test_burn_rate_sums_have_the_slots_of_the_processes(folder: Path) -> None:
     answers = evaluate(rules, fleet.inputs(), asked, folder)
     for (expr, at), answer in zip(asked, answers, strict=True):
         length_s = 3600 if '"1h"' in expr else 1800
-        low, high = (_truth(fleet, "acme", track.first_slot(moment, length_s), at) for moment in (at, at - 1))
-        assert low - 1e-9 <= _only(answer) <= high + 1e-9, (expr, at)
+        expected = _truth(fleet, "acme", track.first_slot(at, length_s), at)
+        assert _only(answer) == pytest.approx(expected, abs=1e-9), (expr, at)
 
 
 def test_baseline_of_a_spike_is_the_mean_of_the_whole_stretches_before_the_newest(folder: Path) -> None:
@@ -215,7 +213,7 @@ def test_baseline_of_a_spike_is_the_mean_of_the_whole_stretches_before_the_newes
     first -= first % slot_s
     compared = 0
     for place, at in enumerate(times):
-        end = math.ceil(at / slot_s) * slot_s
+        end = (at // slot_s + 1) * slot_s
         stretches = [_truth(fleet, "acme", end - bucket_s * (back + 1), end - bucket_s * back) for back in range(4)]
         known = [usd for back, usd in enumerate(stretches) if back and end - bucket_s * back > first]
         assert _only(answers[2 * place]) == pytest.approx(_truth(fleet, "acme", end - bucket_s, at), abs=1e-9), at

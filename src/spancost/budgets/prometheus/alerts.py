@@ -12,7 +12,7 @@ from typing import Final
 
 from spancost import names
 from spancost.budgets.gauges import STATE_NUMBERS
-from spancost.budgets.prometheus.durations import duration, number
+from spancost.budgets.prometheus.durations import number, shown
 from spancost.budgets.prometheus.groups import Alerting
 from spancost.budgets.prometheus.money import Money, period_seconds
 from spancost.budgets.prometheus.selectors import selector
@@ -80,12 +80,12 @@ def literal(text: str) -> str:
 
 def pair_name(pair: BurnRate) -> str:
     """Return how a pair of windows is called: `1h/5m`."""
-    return f"{duration(pair.long_s)}/{duration(pair.short_s)}"
+    return f"{shown(pair.long_s)}/{shown(pair.short_s)}"
 
 
 def window_name(window: Window) -> str:
     """Return a window for people: `month`, `rolling 24h`."""
-    return f"rolling {duration(window.length_s)}" if window.is_rolling else window.kind
+    return f"rolling {shown(window.length_s)}" if window.is_rolling else window.kind
 
 
 def alerts_of(
@@ -148,7 +148,7 @@ def _budget(rule: BudgetRule, base: _Base, money: Money | None) -> Iterator[Aler
 
 
 def _spike(rule: SpikeRule, base: _Base, money: Money | None) -> Alerting:
-    bucket = duration(rule.bucket_s)
+    bucket = shown(rule.bucket_s)
     description = f"The newest {bucket} against {rule.history} stretches before it, by method {rule.method}."
     if money is None:
         summary = f"Spike {rule.name}{_OF}: the newest {bucket} costs much more than those before"
@@ -186,12 +186,12 @@ def _burn_rates(rule: BurnRateRule, budget: BudgetRule, base: _Base, money: Mone
                 _burning(money, rule, budget, pair, 1 - rule.hysteresis),
                 labels,
             )
-            keep_s, told = rule.cooldown_s, f"{_DOLLARS} in {duration(pair.long_s)}"
+            keep_s, told = rule.cooldown_s, f"{_DOLLARS} in {shown(pair.long_s)}"
         yield base.alert(
             BURN_RATE_ALERT,
             expr,
             f"Budget {budget.name}{_OF} burns too fast: {told}",
-            f"Spending over {duration(pair.long_s)} and over {duration(pair.short_s)} is more than "
+            f"Spending over {shown(pair.long_s)} and over {shown(pair.short_s)} is more than "
             f"{number(pair.factor)} times what ${number(budget.limit_usd)} for {window_name(budget.window)} allows.",
             keep_s=keep_s,
             severity=pair.severity,

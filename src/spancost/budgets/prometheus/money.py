@@ -107,7 +107,10 @@ class Money:
         # One second less: a range of Prometheus 2 has both of its ends, and this one begins behind an evaluation.
         expr = f"sum_over_time({self._gained}[{duration(length_s - 1)}])"
         if slot_s > self._interval_s:
-            expr = f"sum by ({self._by}) (\n  {expr}\nor\n  {self._slot(slot_s)} offset {duration(length_s)}\n)"
+            began = f"{self._slot(slot_s)} offset {duration(length_s)}"
+            # Where the stretch begins with a slot, nothing of the slot before it counts.
+            inside = f"vector((time() - {number(length_s)}) % {number(slot_s)}) > 0"
+            expr = f"sum by ({self._by}) (\n  {expr}\nor\n  ({began} and on () {inside})\n)"
         return self._record(SPENT, expr, **labels)
 
     def _slot(self, slot_s: float) -> str:
@@ -134,14 +137,17 @@ class Money:
         """
         bucket_s, slot_s = rule.bucket_s, float(part_s(rule.bucket_s))
         slot = self._slot(slot_s)
-        newest = f"sum by ({self._by}) ({slot})"
+        # The present slot; at its very beginning the one before is over, and is among the whole ones.
+        newest = f"{slot} and on () vector(time() % {number(slot_s)}) > 0"
         if bucket_s > slot_s:
-            whole = f"sum_over_time({slot}[{duration(bucket_s - slot_s - 0.5)}:{duration(slot_s)}] offset 1s)"
-            newest = f'sum by ({self._by}) (\n  {slot}\nor\n  label_replace({whole}, "slot", "whole", "", "")\n)'
+            whole = f"sum_over_time({slot}[{duration(bucket_s - slot_s - 0.5)}:{duration(slot_s)}])"
+            newest = f'sum by ({self._by}) (\n  ({newest})\nor\n  label_replace({whole}, "slot", "whole", "", "")\n)'
+        else:
+            newest = f"sum by ({self._by}) ({newest})"
         newest = self._record(NEWEST, newest)
         # The stretch before the newest: all slots that end behind end - 2 buckets, up to end - 1 bucket.
-        offset = duration(bucket_s - slot_s + 1)
-        before = f"sum_over_time({slot}[{duration(bucket_s - 0.5)}:{duration(slot_s)}] offset {offset})"
+        ends = f"[{duration(bucket_s - 0.5)}:{duration(slot_s)}]{_offset(bucket_s - slot_s)}"
+        before = f"sum_over_time({slot}{ends})"
         stretch = self._record(STRETCH, f"sum by ({self._by}) ({before}) > 0")
         return newest, self._record(BASELINE, self._mean(rule, slot, stretch, slot_s))
 
@@ -150,7 +156,7 @@ class Money:
         keep_s = (rule.history + 1) * bucket_s + 2 * slot_s
         # What was before the first money that was ever seen is not known to be nothing.
         first = f"min_over_time((0 * ({slot} > 0) + time())[{duration(keep_s)}:{duration(slot_s)}])"
-        end = f"time() + ({s} - time() % {s}) % {s}"
+        end = f"time() - time() % {s} + {s}"
         known = f"clamp_max(ceil(({end} - {first} + {s}) / {number(bucket_s)}) - 1, {rule.history})"
         past = "\n  or\n".join(
             f'    label_replace({stretch}{_offset(back * bucket_s)}, "back", "{back}", "", "")'
