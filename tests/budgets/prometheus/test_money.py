@@ -12,7 +12,7 @@ from spancost.budgets.rules import BudgetRule, BurnRate, BurnRateRule, Match, Sp
 from spancost.budgets.tracks import part_s, tracks_of
 from spancost.budgets.windows import ROLLING, Window
 from tests.budgets.prometheus.conftest import Fleet, random_fleet
-from tests.support.promtool import Sample, evaluate
+from tests.support.promtool import Sample, evaluate, series
 
 _A = {"job": "shop", "instance": "a"}
 _B = {"job": "shop", "instance": "b"}
@@ -224,3 +224,15 @@ def test_baseline_of_a_spike_is_the_mean_of_the_whole_stretches_before_the_newes
         else:
             assert baseline == 0.0, at
     assert compared > 20
+
+
+def test_money_is_in_one_slot_wherever_evaluations_fall(folder: Path) -> None:
+    # Every tenth evaluation comes a moment behind the border of a slot, and none on it.
+    step_s = 30.01
+    rule = SpikeRule(name="spike", bucket_s=3600, match=Match(component=("llm",)))
+    samples: list[tuple[float, float | None]] = [(place * step_s, float(place)) for place in range(100)]
+    inputs = [series("spancost_cost_usd_total", {"job": "a", "component": "llm"}, samples, step_s)]
+    rules = rules_yaml([rule], Options(interval_s=step_s, with_data=False))
+    asked = [("spancost:budget_usd:newest", place * step_s) for place in range(1, 100)]
+    answers = evaluate(rules, inputs, asked, folder, interval_s=step_s)
+    assert [_only(answer) for answer in answers] == pytest.approx([float(place) for place in range(1, 100)])

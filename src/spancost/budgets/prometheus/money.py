@@ -119,7 +119,7 @@ class Money:
         slot = _of(SLOT, budget=self.name, **labels)
         s = number(slot_s)
         # An evaluation at the very end of a slot belongs to it: it books what came before.
-        begin = f"time() - 1 - (time() - 1) % {s}"
+        begin = f"time() - {s} + ({s} - time() % {s}) % {s}"
         expr = (
             f"sum by ({self._by}) (\n"
             f"  {self._gained}\n"
