@@ -99,7 +99,7 @@ def run(command: Sequence[str] | str, where: Path, variables: Mapping[str, str],
     done = subprocess.run(
         ["bash", "-c", command] if isinstance(command, str) else list(command),
         cwd=where,
-        env=dict(variables),
+        env=dict(variables) | {"XDG_STATE_HOME": str(where / ".state")},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -8,14 +8,20 @@ from itertools import pairwise
 from typing import Any, Final
 
 from spancost import names
+from spancost._guard import ErrorLog
 from spancost._install import build_engine
+from spancost.budgets.book import BudgetBook
+from spancost.budgets.gauges import gauges_of
+from spancost.budgets.stores.memory import MemoryStore
 from spancost.config import Config
-from spancost.internals import gauges
+from spancost.internals import Gauge, gauges
 from spancost.prices.docs import table
 from spancost.sinks.ledger.query import LEDGER_KEYS
 from spancost.sinks.prometheus import prometheus_name
 from spancost.sinks.totals import MetricTotals
+from spancost.window import Origin
 
+_GAUGES: Final = ("OpenTelemetry", "Prometheus", "Kind", "Unit", "Labels", "Meaning")
 _TEXT: Final = """\
 # Names
 
@@ -60,6 +66,13 @@ On a scrape every series also carries what is known of `service_name`, `deployme
 The label values `{other}` and `{no_route}` are ours: what is beyond a cap of series, and HTTP requests that matched no
 route (a raw path is never kept).
 
+### How budgets stand
+
+Where `spancost.yaml` has [budget rules](../how-to/budgets.md). Every process that shares a store shows the same: take
+the maximum by `budget` and `key`.
+
+{budgets}
+
 ### What spancost says of itself
 
 {internals}
@@ -83,7 +96,7 @@ def page() -> str:
     """Return the text of the page."""
     said = docstrings()
     written = ("DIRECT_USD", "TOTAL_USD", "TOTAL_NANO_USD", "STATUS", "REASON", "SOURCE", "BASIS")
-    written = (*written, "GEN_AI_USAGE_COST", "OPERATION_COST")
+    written = (*written, "GEN_AI_USAGE_COST", "OPERATION_COST", "BUDGETS")
     rows = [(f"`{getattr(names, name)}`", *said[name].split(". ", 1)) for name in written]
     for attribute in names.COMPONENT_USD.values():
         rows.append((f"`{attribute}`", *said["COMPONENT_USD"].split(". ", 1)))
@@ -101,6 +114,7 @@ def page() -> str:
         buckets=", ".join(f"{bound:g}" for bound in names.REQUEST_COST_BUCKETS_USD),
         other=names.OTHER,
         no_route=names.NO_ROUTE,
+        budgets=_table(_GAUGES, _gauge_rows(gauges_of(_no_budgets(), 0))),
         internals=_table(("OpenTelemetry", "Prometheus", "Kind", "Unit", "Labels", "Meaning"), _internals()),
         keys=", ".join(f"`{key}`" for key in LEDGER_KEYS),
         environment=_table(("Variable", "Meaning"), _environment(said)),
@@ -153,18 +167,25 @@ def _internals() -> list[tuple[str, ...]]:
     errors = names.METRIC_INTERNAL_ERRORS
     text = "Errors of spancost itself, by place; each is logged, at most once in five minutes"
     rows = [(f"`{errors}`", f"`{prometheus_name(errors, '')}_total`", "counter", "errors", "`place`", text)]
-    for gauge in gauges(engine, totals):
-        rows.append(
-            (
-                f"`{gauge.name}`",
-                f"`{prometheus_name(gauge.name, gauge.unit)}`",
-                "gauge",
-                _unit(gauge.unit),
-                _labels(gauge.labels),
-                gauge.description,
-            )
+    return rows + _gauge_rows(gauges(engine, totals))
+
+
+def _gauge_rows(found: list[Gauge]) -> list[tuple[str, ...]]:
+    return [
+        (
+            f"`{gauge.name}`",
+            f"`{prometheus_name(gauge.name, gauge.unit)}`",
+            "gauge",
+            _unit(gauge.unit),
+            _labels(gauge.labels),
+            gauge.description,
         )
-    return rows
+        for gauge in found
+    ]
+
+
+def _no_budgets() -> BudgetBook:
+    return BudgetBook((), Origin(), MemoryStore(), channels=(), errors=ErrorLog())
 
 
 def _unit(unit: str) -> str:
