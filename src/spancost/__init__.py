@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from spancost._install import flush, install, shutdown
     from spancost.attribution import attribute
     from spancost.before_freeze import flush_before_return
+    from spancost.budget_breaker import CircuitBreaker
     from spancost.budget_guard import guard
     from spancost.budgets.decision import BudgetExceeded, Decision
     from spancost.config import Config, load_config
@@ -33,6 +34,7 @@ __all__ = [
     "current_cost",
     "RequestCost",
     "guard",
+    "CircuitBreaker",
     "Decision",
     "BudgetExceeded",
     "CostSpanProcessor",
@@ -55,6 +57,7 @@ _HOMES = {
     "current_cost": "spancost.usage",
     "RequestCost": "spancost.usage",
     "guard": "spancost.budget_guard",
+    "CircuitBreaker": "spancost.budget_breaker",
     "Decision": "spancost.budgets.decision",
     "BudgetExceeded": "spancost.budgets.decision",
     "CostSpanProcessor": "spancost.processor",

@@ -22,7 +22,7 @@ from spancost.budgets.states import Observation
 from spancost.budgets.store import Sums
 from spancost.budgets.tracks import SEASON_S, Track
 from spancost.budgets.view import NOTHING_SPENT, View
-from spancost.budgets.windows import Period, Window
+from spancost.budgets.windows import Period, Window, duration_text, window_text
 
 _HOUR_S: Final = 3600
 _ONE: Final = (1.0,)
@@ -182,7 +182,7 @@ class Evaluator:
         level = max((at for at, pair in zip(levels, burn.pairs, strict=True) if pair.is_firing), default=0)
         held = max((at for at, pair in zip(levels, eased.pairs, strict=True) if pair.is_firing), default=0)
         rates = tuple(
-            (f"{duration_text(pair.long_s)}/{duration_text(pair.short_s)}", min(found.long_rate, found.short_rate))
+            (pair.name, min(found.long_rate, found.short_rate))
             for pair, found in zip(rule.pairs, burn.pairs, strict=True)
         )
         worst = max(
@@ -267,21 +267,3 @@ def _stretches(slots: Mapping[int, Sums], end: int, length_s: int, history: int)
         if 0 <= back <= history:
             found[back] = found[back].plus(sums)
     return found[0], found[:0:-1]
-
-
-_UNITS: Final = ((7 * 86_400, "w"), (86_400, "d"), (3600, "h"), (60, "m"), (1, "s"))
-
-
-def duration_text(seconds: float) -> str:
-    """Return a duration as people write it: `5m`, `24h`, `30d`."""
-    if seconds == 86_400:
-        return "24h"
-    for length, unit in _UNITS[1:]:
-        if seconds >= length and seconds % length == 0:
-            return f"{round(seconds / length)}{unit}"
-    return f"{seconds:g}s"
-
-
-def window_text(window: Window) -> str:
-    """Return a window for people: `month`, `rolling 24h`."""
-    return f"rolling {duration_text(window.length_s)}" if window.is_rolling else window.kind

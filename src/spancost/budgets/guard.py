@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from spancost import names
 from spancost.budgets import reservation as reservations
-from spancost.budgets.breaker import CircuitBreaker
 from spancost.budgets.decision import (
     ALLOWED,
     BLOCK,
@@ -53,6 +52,7 @@ from spancost.budgets.store import (
     StoreUnavailableError,
     Sums,
 )
+from spancost.budgets.store_breaker import StoreBreaker
 from spancost.errors import suggest
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class Guards:
         """One for each reservation that has ended: a span's end may put it there, also one inside of another."""
         self._live: dict[Reservation, None] = {}
         self._spent_out: dict[tuple[int, str], tuple[float, Decision]] = {}
-        self._breaker = CircuitBreaker()
+        self._breaker = StoreBreaker()
         self._settling = threading.RLock()
         self._thread: threading.Thread | None = None
         self._renewed_s = time.monotonic()

@@ -17,7 +17,8 @@ from spancost.window import Attribution, EntryLabels, Origin
 
 NOTHING: Final = "(none)"
 """Key of a split rule for what has no value."""
-_BETWEEN: Final = " | "
+BETWEEN: Final = " | "
+"""Stands between the values of a key of several dimensions."""
 _LINE: Final = ("component", "provider", "operation", "model")
 _LABELS: Final = ("route", "entrypoint")
 _WHOSE: Final = ("feature", "tenant", "team")
@@ -130,7 +131,7 @@ def key_of(per: Sequence[str], values: Mapping[str, str]) -> str:
         return ""
     if len(per) == 1:
         return values.get(per[0], "") or NOTHING
-    return _BETWEEN.join((values.get(name, "") or NOTHING).replace("|", "/") for name in per)
+    return BETWEEN.join((values.get(name, "") or NOTHING).replace("|", "/") for name in per)
 
 
 def needs_only_request(rule: AnyRule) -> bool:

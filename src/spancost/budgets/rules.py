@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, TypeAlias
 
-from spancost.budgets.windows import Window
+from spancost.budgets.windows import Window, duration_text
 
 DIMENSIONS: Final = (
     "service",
@@ -169,6 +169,11 @@ class BurnRate:
     short_s: float
     factor: float
     severity: str = "critical"
+
+    @property
+    def name(self) -> str:
+        """How the pair is called in labels: `1h/5m`."""
+        return f"{duration_text(self.long_s)}/{duration_text(self.short_s)}"
 
 
 DEFAULT_BURN_RATES: Final = (

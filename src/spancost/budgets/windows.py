@@ -135,3 +135,21 @@ def _calendar_period(kind: str, time_zone: str, unix_s: float) -> Period:
 def _first_moment(midnight: datetime, zone: tzinfo) -> int:
     """Return when a local day begins, Unix seconds: where midnight is skipped, at the first moment after it."""
     return int(midnight.replace(tzinfo=zone).timestamp())
+
+
+_UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "m"), (1, "s"))
+
+
+def duration_text(seconds: float) -> str:
+    """Return a duration in one unit, as labels and alerts name it: `5m`, `24h`, `90m`, `30d`."""
+    if seconds == 86_400:
+        return "24h"
+    for length, unit in _UNITS:
+        if seconds >= length and seconds % length == 0:
+            return f"{round(seconds / length)}{unit}"
+    return f"{seconds:g}s"
+
+
+def window_text(window: Window) -> str:
+    """Return a window for people: `month`, `rolling 24h`."""
+    return f"rolling {duration_text(window.length_s)}" if window.is_rolling else window.kind

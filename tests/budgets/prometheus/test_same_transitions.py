@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from spancost.budgets.evaluation import Evaluator, duration_text
-from spancost.budgets.prometheus.alerts import pair_name
+from spancost.budgets.evaluation import Evaluator
 from spancost.budgets.prometheus.files import Options, rules_yaml
-from spancost.budgets.rules import DEFAULT_BURN_RATES, AnyRule, BudgetRule, BurnRate, BurnRateRule, SpikeRule
+from spancost.budgets.rules import AnyRule, BudgetRule, BurnRate, BurnRateRule, SpikeRule
 from spancost.budgets.states import step
 from spancost.budgets.store import Cell, StateRecord, Sums
 from spancost.budgets.tracks import tracks_of
@@ -82,10 +81,3 @@ def test_prometheus_speaks_and_is_quiet_when_the_process_does(seed: int, folder:
                 alerts[minute - 5 : minute + 5],
             )
     assert changes > 10
-
-
-def test_pairs_are_called_as_the_gauges_call_them() -> None:
-    pairs = (*DEFAULT_BURN_RATES, BurnRate(long_s=5400, short_s=600, factor=1))
-    assert [pair_name(pair) for pair in pairs] == [
-        f"{duration_text(pair.long_s)}/{duration_text(pair.short_s)}" for pair in pairs
-    ]

@@ -12,7 +12,7 @@ from typing import Final
 
 from spancost import names
 from spancost.budgets.gauges import STATE_NUMBERS
-from spancost.budgets.prometheus.durations import number, shown
+from spancost.budgets.prometheus.durations import number
 from spancost.budgets.prometheus.groups import Alerting
 from spancost.budgets.prometheus.money import Money, period_seconds
 from spancost.budgets.prometheus.selectors import selector
@@ -20,7 +20,7 @@ from spancost.budgets.prometheus.ways import InPromql, Way
 from spancost.budgets.rules import AnyRule, BudgetRule, BurnRate, BurnRateRule, ForecastRule, RequestRule, SpikeRule
 from spancost.budgets.store import BREACHED, RECOVERING
 from spancost.budgets.tracks import part_s
-from spancost.budgets.windows import DAY, HOUR, MINUTE, MONTH, WEEK, Window
+from spancost.budgets.windows import DAY, HOUR, MINUTE, MONTH, WEEK, duration_text, window_text
 
 WARNING_ALERT: Final = "SpancostBudgetWarning"
 BREACHED_ALERT: Final = "SpancostBudgetBreached"
@@ -78,16 +78,6 @@ def literal(text: str) -> str:
     return text.replace("{{", '{{"{{"}}')
 
 
-def pair_name(pair: BurnRate) -> str:
-    """Return how a pair of windows is called: `1h/5m`."""
-    return f"{shown(pair.long_s)}/{shown(pair.short_s)}"
-
-
-def window_name(window: Window) -> str:
-    """Return a window for people: `month`, `rolling 24h`."""
-    return f"rolling {shown(window.length_s)}" if window.is_rolling else window.kind
-
-
 def alerts_of(
     rule: AnyRule, way: Way, money: Money | None, budgets: Mapping[str, BudgetRule], for_s: float = 0.0
 ) -> list[Alerting]:
@@ -117,7 +107,7 @@ def alerts_of(
 
 
 def _budget(rule: BudgetRule, base: _Base, money: Money | None) -> Iterator[Alerting]:
-    window = window_name(rule.window)
+    window = window_text(rule.window)
     for threshold in rule.thresholds:
         is_breach = threshold >= 1.0
         name = BREACHED_ALERT if is_breach else WARNING_ALERT
@@ -148,7 +138,7 @@ def _budget(rule: BudgetRule, base: _Base, money: Money | None) -> Iterator[Aler
 
 
 def _spike(rule: SpikeRule, base: _Base, money: Money | None) -> Alerting:
-    bucket = shown(rule.bucket_s)
+    bucket = duration_text(rule.bucket_s)
     description = f"The newest {bucket} against {rule.history} stretches before it, by method {rule.method}."
     if money is None:
         summary = f"Spike {rule.name}{_OF}: the newest {bucket} costs much more than those before"
@@ -172,7 +162,7 @@ def _spike(rule: SpikeRule, base: _Base, money: Money | None) -> Alerting:
 
 def _burn_rates(rule: BurnRateRule, budget: BudgetRule, base: _Base, money: Money | None) -> Iterator[Alerting]:
     for pair in rule.pairs:
-        name = pair_name(pair)
+        name = pair.name
         labels = {"pair": name, "burn": FAST if pair.severity == "critical" else SLOW}
         if money is None:
             rate = _gauge(BURN_RATE, rule.name, pair=name)
@@ -186,13 +176,13 @@ def _burn_rates(rule: BurnRateRule, budget: BudgetRule, base: _Base, money: Mone
                 _burning(money, rule, budget, pair, 1 - rule.hysteresis),
                 labels,
             )
-            keep_s, told = rule.cooldown_s, f"{_DOLLARS} in {shown(pair.long_s)}"
+            keep_s, told = rule.cooldown_s, f"{_DOLLARS} in {duration_text(pair.long_s)}"
         yield base.alert(
             BURN_RATE_ALERT,
             expr,
             f"Budget {budget.name}{_OF} burns too fast: {told}",
-            f"Spending over {shown(pair.long_s)} and over {shown(pair.short_s)} is more than "
-            f"{number(pair.factor)} times what ${number(budget.limit_usd)} for {window_name(budget.window)} allows.",
+            f"Spending over {duration_text(pair.long_s)} and over {duration_text(pair.short_s)} is more than "
+            f"{number(pair.factor)} times what ${number(budget.limit_usd)} for {window_text(budget.window)} allows.",
             keep_s=keep_s,
             severity=pair.severity,
             **labels,
@@ -221,7 +211,7 @@ def _forecast(rule: ForecastRule, budget: BudgetRule, base: _Base) -> Alerting:
         FORECAST_ALERT,
         f"{expected}\nand\n{_gauge(STATE, rule.name)} > 0",
         f"Budget {budget.name}{_OF} will be gone: {_DOLLARS} of ${number(budget.limit_usd)} expected",
-        f"By method {rule.method}, {window_name(budget.window)} ends above the limit of {budget.name}.",
+        f"By method {rule.method}, {window_text(budget.window)} ends above the limit of {budget.name}.",
         severity=rule.severity,
     )
 

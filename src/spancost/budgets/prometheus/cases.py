@@ -127,7 +127,7 @@ class _Counters:
                 continue
             usd = pair.factor * budget.limit_usd * pair.long_s / period_s
             usd = max(usd, rule.min_usd_per_hour * pair.long_s / 3600)
-            name = alerts.pair_name(pair)
+            name = pair.name
             alert = {"alertname": alerts.BURN_RATE_ALERT, "pair": name}
             yield self._spend(f"{rule.name} speaks of {number(pair.factor)} times in {name}", usd * _ABOVE, alert)
             yield self._spend(
@@ -225,7 +225,7 @@ def _gauges(rule: AnyRule, options: Options) -> Iterator[dict[str, Any]]:
             yield case(f"{rule.name} does not speak of {part} before, by what processes tell", {gauge: below}, alert, 0)
     elif isinstance(rule, BurnRateRule):
         for pair in rule.pairs:
-            alert = {"alertname": alerts.BURN_RATE_ALERT, "pair": alerts.pair_name(pair)}
+            alert = {"alertname": alerts.BURN_RATE_ALERT, "pair": pair.name}
             sentence = f"{rule.name} speaks once of {number(pair.factor)} times in {alert['pair']}"
             yield case(sentence, {_BURN_RATE: pair.factor * _ABOVE, _STATE: 2.0}, alert, 1)
     else:

@@ -23,14 +23,3 @@ def duration(seconds: float) -> str:
 def number(value: float) -> str:
     """Return a number without loss: `500`, `0.1`, `1e-07`."""
     return repr(float(value)).removesuffix(".0")
-
-
-def shown(seconds: float) -> str:
-    """Return a duration in one unit, as processes name it in labels and alerts: `5m`, `24h`, `90m`."""
-    if seconds == 86_400:
-        return "24h"
-    for unit, length_ms in _UNITS_MS[:-1]:
-        count, rest = divmod(round(seconds * 1000), length_ms)
-        if count and not rest:
-            return f"{count}{unit}"
-    return f"{seconds:g}s"

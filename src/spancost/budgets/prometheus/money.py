@@ -20,16 +20,13 @@ from __future__ import annotations
 
 from typing import Final
 
+from spancost.budgets.matching import BETWEEN, NOTHING
 from spancost.budgets.prometheus.durations import duration, number
 from spancost.budgets.prometheus.groups import Recording
 from spancost.budgets.prometheus.selectors import Cut, label_of, quoted, selector
 from spancost.budgets.rules import AnyRule, SpikeRule
 from spancost.budgets.tracks import part_s
 
-NOTHING: Final = "(none)"
-"""Key of a split rule for what has no value, as the processes have it."""
-BETWEEN: Final = " | "
-"""Between the values of a key of several dimensions."""
 MEMORY_S: Final = 3600.0
 """A series that was away for longer than this is a new one."""
 GAINED: Final = "spancost:budget_usd:gained"

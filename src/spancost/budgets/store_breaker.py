@@ -1,4 +1,4 @@
-"""A circuit breaker: after failures in a row it refuses at once, then lets one caller try."""
+"""Keeps guards from waiting for a store that is away: after failures in a row they are answered at once."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ OPEN: Final = "open"
 HALF_OPEN: Final = "half_open"
 
 
-class CircuitBreaker:
-    """Keeps callers from waiting for something that is away. Thread-safe.
+class StoreBreaker:
+    """Says whether a store is worth asking: after failures in a row not for a while, then one tries. Thread-safe.
 
     Args:
         failures: So many in a row open it.
