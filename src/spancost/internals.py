@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -36,6 +37,11 @@ def budget_gauges(engine: CostEngine) -> list[Gauge]:
     from spancost.budgets.gauges import gauges_of
 
     return gauges_of(book, engine.config.max_series_per_metric)
+
+
+def _alerts(engine: CostEngine) -> Mapping[str, int]:
+    deliverer = None if engine.budgets is None else engine.budgets.deliverer
+    return {} if deliverer is None else deliverer.counts._asdict()
 
 
 def _own_gauges(engine: CostEngine, totals: MetricTotals) -> list[Gauge]:
@@ -91,6 +97,13 @@ def _own_gauges(engine: CostEngine, totals: MetricTotals) -> list[Gauge]:
             "Age of the newest price of the `book` and of the refreshed prices in the `cache`",
             ("prices",),
             [({"prices": kind}, max(0.0, now - since)) for kind, since in engine.prices_since().items()],
+        ),
+        Gauge(
+            names.METRIC_INTERNAL_ALERTS,
+            "{alert}",
+            "Alerts of budgets by what became of them here: `sent`, `failed` attempts, `given_up`, `dropped`",
+            ("outcome",),
+            [({"outcome": name}, float(count)) for name, count in _alerts(engine).items()],
         ),
         Gauge(
             names.METRIC_INTERNAL_BUILD,

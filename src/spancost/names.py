@@ -129,6 +129,7 @@ METRIC_INTERNAL_FLUSH_OK: Final = "spancost.internal.last.flush.success"
 METRIC_INTERNAL_SAMPLED_ONLY: Final = "spancost.internal.sampled.only"
 METRIC_INTERNAL_COMPUTE_DEBT: Final = "spancost.internal.compute.debt"
 METRIC_INTERNAL_PRICE_AGE: Final = "spancost.internal.price.age"
+METRIC_INTERNAL_ALERTS: Final = "spancost.internal.alerts"
 METRIC_INTERNAL_BUILD: Final = "spancost.internal.build"
 
 METRIC_BUDGET_SPEND: Final = "spancost.budget.spend.usd"

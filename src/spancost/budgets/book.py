@@ -39,6 +39,7 @@ from spancost.window import IDLE, Attribution, Batch, CostlyRequest, EntryLabels
 
 if TYPE_CHECKING:
     from spancost._guard import ErrorLog
+    from spancost.budgets.notify.deliverer import DeliveryCounts
 
 logger: Final = logging.getLogger("spancost")
 _FORGET_EVERY_S: Final = 600.0
@@ -50,6 +51,11 @@ _MAX_UNSENT: Final = 200_000
 
 class Delivers(Protocol):
     """Sends the alerts that lie in a store."""
+
+    @property
+    def counts(self) -> DeliveryCounts:
+        """What became of them."""
+        ...
 
     def wake(self) -> None:
         """There is something new."""
