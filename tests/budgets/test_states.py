@@ -96,6 +96,31 @@ def test_a_clock_that_was_set_back_into_the_last_period_changes_nothing() -> Non
     assert _step(record, _seen(1.5, 1000), 1999.0).record is record
 
 
+def test_a_period_of_the_window_that_a_rule_had_before_does_not_silence_it() -> None:
+    day = _step(_NEW, _seen(0.6, 86_400 * 20), 86_400.0 * 20 + 50).record
+    for start in (0, 86_400 * 3):  # rolling or without an end, and a month
+        done = _step(day, _seen(1.5, start), 86_400.0 * 20 + 100)
+        assert [(event.status, event.level) for event in done.events] == [(FIRING, 3)]
+        assert _step(done.record, _seen(1.5, start), 86_400.0 * 20 + 105).record is done.record
+        fallen = _step(done.record, _seen(0.0, start), 86_400.0 * 20 + 110).record
+        ended = _step(fallen, _seen(0.0, start), 86_400.0 * 20 + 111 + _COOLDOWN_S)
+        assert [event.status for event in ended.events] == [RESOLVED]
+
+
+def test_a_process_whose_clock_was_years_ahead_does_not_silence_a_rule() -> None:
+    record = _step(_NEW, _seen(0.6, 10**9), 10.0**9).record
+    assert [event.level for event in _step(record, _seen(1.5, 1000), 1999.0).events] == [3]
+
+
+def test_a_warning_that_is_the_breach_now_since_thresholds_were_taken_away_is_told() -> None:
+    record = _step(_NEW, _seen(0.9), 10.0).record
+    assert (record.state, record.level) == (WARNING, 2)
+    done = _step(record, Observation(1, 1, 1), 20.0)
+    assert [event.status for event in done.events] == [FIRING]
+    assert (done.record.state, done.record.level) == (BREACHED, 1)
+    assert _step(done.record, Observation(1, 1, 1), 25.0).record is done.record
+
+
 def test_a_clock_that_was_set_back_does_not_keep_a_rule_recovering_for_ever() -> None:
     record = _step(_NEW, _seen(1.5), 10_000.0).record
     record = _step(record, _seen(0.0), 10_001.0).record

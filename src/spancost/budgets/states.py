@@ -54,6 +54,8 @@ class Step:
     events: tuple[Event, ...] = ()
 
 
+_CLOCKS_DIFFER_S: Final = 86_400.0
+"""Another process may be ahead by so much, or have been before its clock was set right, seconds."""
 _NO_EVENTS: Final[tuple[Event, ...]] = ()
 
 
@@ -79,12 +81,14 @@ def step(record: StateRecord, seen: Observation, now: float, *, cooldown_s: floa
         after = replace(
             record, state=OK, level=0, period_start=seen.period_start, since=now, below_since=0.0, episode=""
         )
-    elif seen.period_start < record.period_start:
+    elif now < record.period_start <= now + _CLOCKS_DIFFER_S and seen.period_start:
         return Step(record)  # the clock was set back, or another process is ahead: the later period stands
+    # A period that began already, but later than ours, or far in the future, is one of another window that the rule
+    # had before, or of a clock that was wrong: waiting for it would silence the rule. What was told stays told.
     if seen.is_incomplete != after.is_incomplete:
         after = replace(after, is_incomplete=seen.is_incomplete)
     level = max(seen.level, 0)
-    if level > after.level:
+    if level > after.level or (after.state == WARNING and level >= seen.breach_level):  # the rule had more thresholds
         started = after.episode or episode
         events = (*events, Event(FIRING, after, level, started, seen.period_start))
         after = replace(after, state=_state_at(level, seen), level=level, since=now, below_since=0.0, episode=started)
