@@ -44,5 +44,11 @@ def add_budgets(engine: CostEngine, origin: Origin) -> None:
     )
     engine.budgets = book
     engine.add_sink(book)
-    engine.upkeep.append(book.tick)
+    engine.upkeep.append(lambda: _tick(engine, book))
     deliverer.wake()  # a process that was killed may have left something in the store
+
+
+def _tick(engine: CostEngine, book: BudgetBook) -> None:
+    # Getting ready happens in a request: the first one must not wait for the store.
+    if not engine.is_preparing:
+        book.tick()
