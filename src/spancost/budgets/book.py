@@ -155,6 +155,8 @@ class BudgetBook:
         self._keys: list[set[str]] = [set() for _ in self.rules]
         self._again: set[tuple[int, str]] = set()
         """Rules and keys to be looked at again: another process was faster, or something went wrong."""
+        self._dear: dict[tuple[int, str], tuple[float, int]] = {}
+        """USD and trace of the costliest request that is to be told, by rule and key."""
         self._contributors = Contributors(self.now)
         self._forgot_at = 0.0
         self._incomplete_told: set[str] = set()
@@ -174,11 +176,12 @@ class BudgetBook:
         """Add what was charged since the last flush, and see what follows."""
         with self._lock:
             touched = self._add(batch)  # in one step: the same batch may be given again after an error in it
-            self._followed(batch, touched)
         if final:
-            self.guards.settle()
-            if self.deliverer is not None:
-                self.deliverer.wake()
+            self.guards.settle()  # before the look at what everybody has spent: there may be no other
+        with self._lock:
+            self._followed(batch, touched)
+        if final and self.deliverer is not None:
+            self.deliverer.wake()
 
     def _followed(self, batch: Batch, touched: set[tuple[int, str]]) -> None:
         try:
@@ -278,10 +281,9 @@ class BudgetBook:
 
     def _sync(self, touched: set[tuple[int, str]]) -> None:
         now = self.now()
-        dirty = touched | self._again
-        self._again = set()
+        self._again |= touched
         try:
-            dirty |= self._exchange()
+            self._exchange()
             if now - self._forgot_at >= _FORGET_EVERY_S or now < self._forgot_at:
                 self._forgot_at = now
                 self._forget(now)
@@ -295,11 +297,11 @@ class BudgetBook:
             for cell, sums in self._sending.adds.items():
                 waiting[cell] = waiting.get(cell, Sums()).plus(sums)
         self._view.set_unsent(waiting)
+        dirty, self._again = self._again, set()
         self._evaluate(dirty, now)
 
-    def _exchange(self) -> set[tuple[int, str]]:
-        """Send what is to be sent and take over what has changed; return the rules and keys of that."""
-        changed: set[tuple[int, str]] = set()
+    def _exchange(self) -> None:
+        """Send what is to be sent and take over what has changed."""
         while True:
             if self._sending is None and self._unsent:
                 self._number += 1
@@ -307,15 +309,17 @@ class BudgetBook:
                 self._unsent = {}
             changes = self.store.exchange(self._sending, self.cursor)
             self._sending = None
-            changed |= self._take_over(changes)
+            self._take_over(changes)
             if not self._unsent:
-                return changed
+                return
 
-    def _take_over(self, changes: Changes) -> set[tuple[int, str]]:
+    def _take_over(self, changes: Changes) -> None:
+        """Take over what has changed; those rules and keys are to be looked at again."""
+        changed = self._again
         if changes.is_reset:
             self._view.clear()
+            changed.update((self._place_of[standing.rule.name], standing.key) for standing in self.standings)
         self.cursor = changes.cursor
-        changed: set[tuple[int, str]] = set()
         for cell, sums in changes.cells:
             place = self._place_of.get(cell.rule)
             if place is None or cell.track >= len(self.tracks[place]):
@@ -328,7 +332,8 @@ class BudgetBook:
             if place is not None:
                 self._view.states[record.rule, record.key] = record
                 changed.add((place, record.key))
-        return changed
+        if changes.states and self.deliverer is not None:
+            self.deliverer.wake()  # whoever has made them may have been killed before it told anybody
 
     def _forget(self, now: float) -> None:
         oldest: dict[tuple[str, int], int] = {}
@@ -365,10 +370,13 @@ class BudgetBook:
             rule = self.rules[place]
             try:
                 reading = self._evaluator.read(rule, key, now)
+                dear = None
                 if reading is None and isinstance(rule, RequestRule):
-                    reading = request_reading(rule, 0.0)  # well again a cooldown after the last one
+                    dear = self._dear.pop((place, key), None)
+                    # Without one it is well again a cooldown after the last one.
+                    reading = request_reading(rule, 0.0 if dear is None else dear[0])
                 if reading is not None:
-                    self._step(rule, key, reading, now)
+                    self._step(rule, key, reading, now, dear)
                     kept[rule.name, key] = Standing(rule, key, self._record(rule.name, key), reading)
             except Exception:  # the other rules and keys still speak
                 self._again.add((place, key))
@@ -405,12 +413,15 @@ class BudgetBook:
         done = step(before, reading.seen, now, cooldown_s=rule.cooldown_s, episode=uuid.uuid4().hex)
         if done.record is before:
             return
+        place = self._place_of[rule.name]
+        if self.is_store_away:  # one wait for it is enough, however many keys have something to tell
+            self._tell_later(place, key, trace)
+            return
         if reading.seen.is_incomplete and not before.is_incomplete and rule.name not in self._incomplete_told:
             self._incomplete_told.add(rule.name)
             logger.warning(
                 "budget rule %s is incomplete: something it counts has no price (spancost doctor says what)", rule.name
             )
-        place = self._place_of[rule.name]
         top = self._contributors.top((place, key))
         facts = AlertFacts(
             rule, key, self.per[place], reading, self.origin, self.store.scope, now, top,
@@ -422,15 +433,20 @@ class BudgetBook:
         try:
             is_first = self.store.transition(done.record, entries)
         except StoreUnavailableError as error:
+            self.is_store_away = True
             self._errors.log_once("budgets.store", "the store of budgets is away, alerts wait: %s", error)
-            self._again.add((place, key))
-            return
+            is_first = False
         if not is_first:
-            self._again.add((place, key))
+            self._tell_later(place, key, trace)
             return
         self._view.states[rule.name, key] = done.record
         if entries and self.deliverer is not None:
             self.deliverer.wake()
+
+    def _tell_later(self, place: int, key: str, trace: tuple[float, int] | None) -> None:
+        self._again.add((place, key))
+        if trace is not None:
+            self._dear[place, key] = trace
 
     # --- single requests ----------------------------------------------------------------------------------------
 
@@ -447,11 +463,12 @@ class BudgetBook:
                 self._see_request(hits, sums.costliest_usd, sums.costliest_trace)
 
     def _see_request(self, hits: Iterable[Hit], usd: float, trace_id: int) -> None:
-        now = self.now()
         for hit in hits:
             rule = self.rules[hit.rule]
             if isinstance(rule, RequestRule) and usd > rule.max_request_usd:
-                self._step(rule, self.admitted_key(*hit), request_reading(rule, usd), now, (usd, trace_id))
+                place = hit.rule, self.admitted_key(*hit)
+                self._dear[place] = max(self._dear.get(place, (0.0, 0)), (usd, trace_id))
+                self._again.add(place)
 
     def marks(self, labels: EntryLabels, attribution: Attribution, total_usd: float) -> tuple[str, ...]:
         """Return what a local root that ends says of its budgets: `rule:state` of each that is not ok.
@@ -480,9 +497,13 @@ class BudgetBook:
 
     # --- life ---------------------------------------------------------------------------------------------------
 
+    def release_for_good(self) -> None:
+        """The process ends: what calls under guards have cost so far must not wait for their ends."""
+        self.guards.leave()
+
     def close(self) -> None:
         """Send what is left, and let go of the store."""
-        self.guards.settle()
+        self.guards.close()
         with self._lock:
             self._sync(set())
         if self.deliverer is not None:

@@ -102,6 +102,14 @@ class Guards:
         self._forsaken: deque[str] = deque(maxlen=_MOST_AT_ONCE)
         """Leases of which it is not known whether they were granted: the answer came too late."""
         self._sending: Delivery | None = None
+        self._settled = 0
+        """Number of the last delivery that the store has taken."""
+        self._changed = threading.Condition()
+        """Told when it has."""
+        self._adds: dict[Cell, Sums] = {}
+        self._released: list[str] = []
+        """What is to be sent next."""
+        self._is_away = False
         self._ended: deque[Reservation] = deque()
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         """One for each reservation that has ended: a span's end may put it there, also one inside of another."""
@@ -118,10 +126,7 @@ class Guards:
         self, scope: str, reserve_usd: float | None, values: Mapping[str, str], request_usd: float | None
     ) -> Decision:
         """Decide without reserving anything; see `reserve`."""
-        decision, reservation = self.reserve(scope, reserve_usd, values, request_usd, None, only_asks=True)
-        if reservation is not None:
-            reservation.left()
-        return decision
+        return self.reserve(scope, reserve_usd, values, request_usd, None, only_asks=True)[0]
 
     def reserve(
         self,
@@ -178,7 +183,7 @@ class Guards:
             asked.append(_Asked(rule, key, claim))
         if not asked:
             return ALLOWED, None
-        before = self._number
+        before = self._settled
         decision, reservation = self._reserve(asked, now, outer, only_asks=only_asks)
         if decision.reason == RESERVED and self._settle_ended(before):
             # What has been reserved by calls of this process that have ended meanwhile is free now.
@@ -191,7 +196,7 @@ class Guards:
         lease = uuid.uuid4().hex
         claims = [one.claim._replace(usd=0.0) if only_asks else one.claim for one in asked]
         if not self._breaker.allows():
-            return self._without_store(asked, outer, now)
+            return self._without_store(asked, outer, now, only_asks=only_asks)
         try:
             grant = self._book.store.reserve(lease, claims, now=now, expires_at=now + LEASE_S)
         except StoreUnavailableError as error:
@@ -200,17 +205,21 @@ class Guards:
             self._start_thread()
             self._errors.counts["budgets.guard"] = self._errors.counts.get("budgets.guard", 0) + 1
             self._errors.log_once("budgets.guard", "a guard could not ask the store of budgets in time: %s", error)
-            return self._without_store(asked, outer, now)
+            return self._without_store(asked, outer, now, only_asks=only_asks)
+        except BaseException:  # a time limit of the application, too: the one that was let to try must not stay at it
+            self._breaker.failed()
+            self._forsaken.append(lease)
+            raise
         self._breaker.succeeded()
         for one, standing in zip(asked, grant.standings, strict=True):
             refused = self._refused(one, standing, now, is_granted=grant.is_granted, only_asks=only_asks)
             if refused is not None:
-                if grant.is_granted:
+                if grant.is_granted and not only_asks:
                     self._open(lease, asked, None).left()
                 return refused, None
         if not grant.is_granted:  # by what came in between: nobody's standing says why
             return self._blocked(asked[0].rule, asked[0].key, RESERVED, grant.standings[0], 0.0, now), None
-        return self._allowed(asked, grant.standings), self._open(lease, asked, outer)
+        return self._allowed(asked, grant.standings), None if only_asks else self._open(lease, asked, outer)
 
     def _refused(
         self, one: _Asked, standing: Standing, now: float, *, is_granted: bool, only_asks: bool
@@ -259,7 +268,7 @@ class Guards:
         return worst or ALLOWED
 
     def _without_store(
-        self, asked: Sequence[_Asked], outer: Reservation | None, now: float
+        self, asked: Sequence[_Asked], outer: Reservation | None, now: float, *, only_asks: bool
     ) -> tuple[Decision, Reservation | None]:
         """Decide by what this process has seen last, each rule as it was told to."""
         standings: list[Standing] = []
@@ -274,7 +283,7 @@ class Guards:
                 return _later(decision, max(_AWAY_RETRY_S, self._breaker.retry_after_s)), None
             standings.append(standing)
         decision = self._allowed(asked, standings)
-        return decision, self._open("", asked, outer)
+        return decision, None if only_asks else self._open("", asked, outer)
 
     def _refused_by_state(
         self, rule: AnyRule, key: str, reserve_usd: float | None, request_usd: float | None
@@ -373,6 +382,10 @@ class Guards:
         while mine is self._wake:
             with suppress(queue.Empty):
                 mine.get(timeout=_RENEW_EVERY_S if self._sending is None else _LOOK_S)
+                if self._is_away:
+                    time.sleep(_LOOK_S)  # not once more for each call that ends
+                while True:
+                    mine.get_nowait()
             try:
                 self._settle()
                 self._keep_alive()
@@ -384,38 +397,59 @@ class Guards:
         self._settle()
         return self._sending is None
 
+    def leave(self) -> None:
+        """The process ends: settle what is known of everything, and leave the reservations to their expiry.
+
+        What ends later is added by the flush.
+        """
+        with self._settling:
+            for reservation in list(self._live):
+                reservation.disown()
+                self._add(reservation)
+                self._live.pop(reservation, None)
+        self._settle()
+
+    def close(self) -> None:
+        """Settle everything that has ended, and stop the thread."""
+        self._settle()
+        before, self._wake, self._thread = self._wake, queue.SimpleQueue(), None
+        before.put(None)
+
     def _settle_ended(self, before: int) -> bool:
-        """Settle what has ended, in a guard's time; False if nothing has been settled since a number was read."""
-        if not self._settling.acquire(timeout=GUARD_TIMEOUT_S):
-            return False
-        try:
-            self._settle()
-            return self._number > before  # by another thread, perhaps
-        finally:
-            self._settling.release()
+        """Have settled what has ended, in a guard's time; False if nothing has been since a number was read."""
+        self._start_thread()
+        self._wake.put(None)
+        with self._changed:
+            self._changed.wait_for(lambda: self._settled > before or self._is_idle(), GUARD_TIMEOUT_S)
+        return self._settled > before  # by an earlier wake, perhaps
+
+    def _is_idle(self) -> bool:
+        return not (self._ended or self._forsaken or self._adds or self._released or self._sending)
 
     def _settle(self) -> None:
         """Add what reservations have really cost, and release them, all in one step."""
         with self._settling:
+            # Also while the store is away: sums are few, reservations many.
+            while self._ended:
+                reservation = self._ended[0]
+                self._add(reservation)
+                if reservation.id:
+                    self._released.append(reservation.id)
+                self._live.pop(reservation, None)
+                self._ended.popleft()  # last: until then it is seen that there is something to settle
+            while self._forsaken:
+                self._released.append(self._forsaken.popleft())
             if self._sending is not None and not self._send():
                 return
-            ended: list[Reservation] = []
-            while self._ended and len(ended) < _MOST_AT_ONCE:
-                ended.append(self._ended.popleft())
-                self._live.pop(ended[-1], None)
-            adds: dict[Cell, Sums] = {}
-            for reservation in ended:
-                self._add(reservation, adds)
-            released = [one.id for one in ended if one.id]
-            while self._forsaken:
-                released.append(self._forsaken.popleft())
-            if not adds and not released:
+            if not self._adds and not self._released:
                 return
-            self._number += 1
-            self._sending = Delivery(self._writer, self._number, adds, tuple(released))
+            adds, released = self._adds, tuple(self._released)
+            self._sending = Delivery(self._writer, self._number + 1, adds, released)
+            self._number, self._adds, self._released = self._number + 1, {}, []
             self._send()
 
-    def _add(self, reservation: Reservation, adds: dict[Cell, Sums]) -> None:
+    def _add(self, reservation: Reservation) -> None:
+        adds = self._adds
         for taken in reservation.drained():
             for name in taken.rules:
                 place = self._by_name[name]
@@ -435,8 +469,12 @@ class Guards:
             self._book.store.exchange(self._sending, self._book.cursor)
         except StoreUnavailableError as error:
             self._errors.log_once("budgets.settle", "the store of budgets is away, settlements wait: %s", error)
+            self._is_away = True
             return False
-        self._sending = None
+        self._is_away = False
+        with self._changed:
+            self._settled, self._sending = self._number, None
+            self._changed.notify_all()
         return True
 
     def _keep_alive(self) -> None:
@@ -462,7 +500,6 @@ class Guards:
         self._reset()
 
 
-_MOST_AT_ONCE: Final = 1000
 _MAX_SPENT_OUT: Final = 10_000
 
 
