@@ -62,7 +62,7 @@ class guard:
         allow
     """
 
-    __slots__ = ("_reserve_usd", "_scope", "_values")
+    __slots__ = ("_held", "_reserve_usd", "_scope", "_values")
 
     def __init__(self, scope: str, reserve_usd: float | None = None, **values: str) -> None:
         if not isinstance(scope, str) or not scope:  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -79,6 +79,8 @@ class guard:
         self._scope = scope
         self._reserve_usd = reserve_usd
         self._values = values
+        self._held: dict[_Held, None] = {}
+        """What was reserved by entering and has not been left."""
 
     def decide(self) -> Decision:
         """Return what would be decided now, without reserving anything, waiting or raising `BudgetExceeded`."""
@@ -105,7 +107,14 @@ class guard:
         for place in range(len(entered) - 1, -1, -1):
             if entered[place][0] is self:
                 _entered.set(entered[:place] + entered[place + 1 :])
-                entered[place][1].end()
+                held = entered[place][1]
+                self._held.pop(held, None)
+                held.end()
+                return
+        # Entered in another context, as both halves of a generator that a framework runs in its threads may be.
+        for held in reversed(list(self._held)):
+            if self._held.pop(held, self) is None:
+                held.end_elsewhere()
                 return
 
     async def __aenter__(self) -> Decision:
@@ -126,6 +135,8 @@ class guard:
 
     def _attach(self, reservation: Reservation | None) -> None:
         held = _Held(reservation)
+        if reservation is not None:
+            self._held[held] = None
         _entered.set((*_entered.get(), (self, held)))
         held.attach()
 
@@ -227,6 +238,11 @@ class _Held:
     def end(self) -> None:
         """What was guarded is over; spans that go on are waited for."""
         self.detach()
+        _end(self._reservation)
+
+    def end_elsewhere(self) -> None:
+        """The same in a context that it was not attached to."""
+        self._token = None
         _end(self._reservation)
 
 

@@ -473,3 +473,29 @@ def test_a_task_that_is_cancelled_while_it_asks_leaves_nothing_reserved(monkeypa
 
         asyncio.run(cancelled())
         assert _reserved(world) == 0.0
+
+
+def test_a_guard_that_is_left_in_another_context_reserves_nothing_any_more() -> None:
+    with _world() as world:
+        shared = guard("llm", reserve_usd=0.25)
+        with shared:
+            copy_context().run(shared.__enter__)  # as a web framework runs both halves of a generator in its threads
+            with ThreadPoolExecutor(1) as pool:
+                assert _reserved(world) == 0.5
+                pool.submit(shared.__exit__, None, None, None).result()
+            assert _reserved(world) == 0.25
+            add_usage("work", 1, "unit", 0.125)
+        assert _reserved(world) == 0.0
+        shared.__exit__(None, None, None)  # once too often
+        assert _spent(world) == 0.125
+
+
+def test_a_guard_and_the_charges_of_a_tenant_with_an_odd_name_meet_in_one_key_that_can_be_written_everywhere() -> None:
+    rule = BudgetRule(name="llm", limit_usd=1.0, window=_MONTH, per=("tenant",))
+    name = "\ud800" + "x" * 300
+    with _world(rule) as world:
+        with attribute(tenant=name), world.tracer.start_as_current_span("request"):
+            add_usage("work", 1, "unit", 0.5)
+        assert _spent(world, key="?" + "x" * 199) == 0.5
+        decision = guard("llm", 0.75, tenant=name).decide()
+        assert (decision.is_allowed, decision.spent_usd, decision.key) == (False, 0.5, "?" + "x" * 199)

@@ -12,10 +12,10 @@ from opentelemetry.trace import SpanKind
 
 from spancost import BudgetExceeded, add_usage, guard
 from spancost.budgets.alert import FIRING
-from spancost.budgets.breaker import CircuitBreaker
 from spancost.budgets.reservation import Reservation
 from spancost.budgets.rules import CLOSED, BudgetRule, RequestRule
 from spancost.budgets.store import Changes, Claim, Delivery, Grant, OutboxEntry, StateRecord, StoreUnavailableError
+from spancost.budgets.store_breaker import StoreBreaker
 from spancost.budgets.stores.memory import MemoryStore
 from spancost.budgets.windows import Window
 from spancost.testing import World, priced_provider
@@ -206,7 +206,7 @@ def test_a_time_limit_of_the_application_while_the_store_is_tried_again_shuts_no
         book = world.engine.budgets
         assert book is not None
         moment = [0.0]
-        monkeypatch.setattr(book.guards, "_breaker", CircuitBreaker(clock=lambda: moment[0]))
+        monkeypatch.setattr(book.guards, "_breaker", StoreBreaker(clock=lambda: moment[0]))
         store.is_away = True
         for _ in range(3):
             with pytest.raises(BudgetExceeded), guard("custom", 0.5):

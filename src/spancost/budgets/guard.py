@@ -99,7 +99,7 @@ class Guards:
     def _reset(self) -> None:
         self._writer = uuid.uuid4().hex
         self._number = 0
-        self._forsaken: deque[str] = deque(maxlen=_MOST_AT_ONCE)
+        self._forsaken: deque[str] = deque(maxlen=_MAX_FORSAKEN)
         """Leases of which it is not known whether they were granted: the answer came too late."""
         self._sending: Delivery | None = None
         self._settled = 0
@@ -500,6 +500,7 @@ class Guards:
         self._reset()
 
 
+_MAX_FORSAKEN: Final = 1000
 _MAX_SPENT_OUT: Final = 10_000
 
 

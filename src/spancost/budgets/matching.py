@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from spancost.budgets.rules import DIMENSIONS, REQUEST_DIMENSIONS, AnyRule
 from spancost.charge import PriceLine
-from spancost.window import Attribution, EntryLabels, Origin
+from spancost.window import Attribution, EntryLabels, Origin, as_utf8, label_text
 
 NOTHING: Final = "(none)"
 """Key of a split rule for what has no value."""
@@ -129,9 +129,10 @@ def key_of(per: Sequence[str], values: Mapping[str, str]) -> str:
     """Return the key of a rule that is split by some dimensions: their values with a bar between."""
     if not per:
         return ""
+    texts = [as_utf8(label_text(values.get(name, ""))) or NOTHING for name in per]
     if len(per) == 1:
-        return values.get(per[0], "") or NOTHING
-    return BETWEEN.join((values.get(name, "") or NOTHING).replace("|", "/") for name in per)
+        return texts[0]
+    return BETWEEN.join(text.replace("|", "/") for text in texts)
 
 
 def needs_only_request(rule: AnyRule) -> bool:
