@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from spancost import fork_order as _fork_order  # noqa: F401  # pyright: ignore[reportUnusedImport] - its hooks come first
 from spancost import names, usage
 from spancost._guard import ErrorLog, logger
 from spancost.attributing import PLACE as ATTRIBUTION

@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from typing import Final
 
+from spancost import fork_order
 from spancost.budgets.store import (
     GUARD_TIMEOUT_S,
     MACHINE,
@@ -480,8 +481,8 @@ def _after_fork_in_child() -> None:
         store.after_fork_in_child()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+# Who publishes holds the engine's locks and waits for a store's: a fork must not hold them the other way round.
+fork_order.register(fork_order.ForkHooks(_before_fork, _after_fork_in_parent, _after_fork_in_child))
 
 
 def is_busy(error: BaseException | None) -> bool:
