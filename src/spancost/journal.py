@@ -29,6 +29,7 @@ from spancost.window import (
     ChargeSum,
     EntryLabels,
     GuardedKey,
+    GuardedRule,
     KeptTrace,
     RequestKey,
     RequestSum,
@@ -51,7 +52,7 @@ _NO_LABELS: Final = EntryLabels()
 _EVERYBODY: Final = Attribution(names.OTHER, names.OTHER, names.OTHER)
 _OTHER_LABELS: Final = EntryLabels(names.OTHER, names.OTHER, names.OTHER)
 _SERVED: Final = (SERVER, CONSUMER)
-NO_RULES: Final[frozenset[str]] = frozenset()
+NO_RULES: Final[frozenset[GuardedRule]] = frozenset()
 _OUTCOMES: Final = ("ok", "error")
 _GRPC_STATUS: Final = "rpc.grpc.status_code"
 
@@ -100,7 +101,7 @@ class Late(NamedTuple):
     attribution: Attribution | None
     minute: int
     position: str
-    rules: frozenset[str] = NO_RULES
+    rules: frozenset[GuardedRule] = NO_RULES
     """Those whose guard settles the charges with their budgets."""
 
 
@@ -110,7 +111,7 @@ class Unattributed(NamedTuple):
     charges: Sequence[Charge]
     minute: int
     attribution: Attribution = NOBODY
-    rules: frozenset[str] = NO_RULES
+    rules: frozenset[GuardedRule] = NO_RULES
     """Those whose guard settles the charges with their budgets."""
 
 
@@ -356,7 +357,7 @@ class Fold:
         attribution: Attribution,
         minute: int,
         calls: int,
-        rules: frozenset[str],
+        rules: frozenset[GuardedRule],
     ) -> None:
         """Keep a charge, which is booked as any other, out of the budgets that a guard has added it to."""
         key = GuardedKey(minute, charge.line, labels, attribution, rules)

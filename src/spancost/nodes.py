@@ -9,7 +9,7 @@ from weakref import ref
 from spancost import names
 from spancost.charge import Charge, PriceLine, calls_of
 from spancost.tree import Node, Root
-from spancost.window import NOBODY, Attribution, EntryLabels, KeptNode
+from spancost.window import NOBODY, Attribution, EntryLabels, GuardedRule, KeptNode
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import Span
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Booked: TypeAlias = "tuple[Charge, Attribution | None, str, int, int]"
 """(charge, its own attribution or None for the root's, position, minute, calls as `calls_of` counts them)."""
-Guarded: TypeAlias = "tuple[Charge, Attribution | None, int, int, frozenset[str]]"
+Guarded: TypeAlias = "tuple[Charge, Attribution | None, int, int, frozenset[GuardedRule]]"
 """(charge, its own attribution or None for the root's, minute, calls, rules whose guard settles it)."""
 
 
@@ -218,7 +218,7 @@ class LocalRoot(Root):
             booked.append((charge, own, position, minute, calls))
 
     def note_guarded(
-        self, charges: Sequence[Charge], own: Attribution | None, minute: int, rules: frozenset[str]
+        self, charges: Sequence[Charge], own: Attribution | None, minute: int, rules: frozenset[GuardedRule]
     ) -> None:
         """Note charges that a guard settles with the budgets of some rules."""
         guarded = self.guarded

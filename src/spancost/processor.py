@@ -34,7 +34,7 @@ from spancost.span_attributes import (
     unpatch_end,
     write_public,
 )
-from spancost.window import INNER, LATE_INNER, NOBODY, Attribution, KeptNode
+from spancost.window import INNER, LATE_INNER, NOBODY, Attribution, GuardedRule, KeptNode
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan, Span
@@ -312,7 +312,7 @@ class CostSpanProcessor(SpanProcessor):
 
     def _leave_guard(
         self, root: LocalRoot, node: SpanNode, attributes: Mapping[str, Any], charges: Sequence[Charge], end_ns: int
-    ) -> frozenset[str]:
+    ) -> frozenset[GuardedRule]:
         """Leave the charges of a span with the guard it was started under; return the rules that settles them with."""
         minute = end_ns // _MINUTE_NS
         rules = reservation.leave(node, charges, minute)
@@ -423,7 +423,7 @@ class CostSpanProcessor(SpanProcessor):
         charges: Sequence[Charge],
         own: Attribution | None,
         end_ns: int,
-        rules: frozenset[str],
+        rules: frozenset[GuardedRule],
     ) -> None:
         """Leave what an inner span has cost with its local root; where that has ended, note it down as late."""
         if root.span is None:

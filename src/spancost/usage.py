@@ -19,7 +19,7 @@ from spancost.entry_labels import final_labels
 from spancost.journal import NO_RULES, Late, Unattributed
 from spancost.nodes import NOBODY, LocalRoot, SpanNode, unpriced_of
 from spancost.span_attributes import mapping_of
-from spancost.window import ENTRY, INNER, LATE_ENTRY, LATE_INNER, Attribution, filled
+from spancost.window import ENTRY, INNER, LATE_ENTRY, LATE_INNER, Attribution, GuardedRule, filled
 
 if TYPE_CHECKING:
     from spancost.charge import Charge
@@ -146,7 +146,7 @@ def _book(
     charge: Charge,
     own: Attribution | None,
     minute: int,
-    rules: frozenset[str],
+    rules: frozenset[GuardedRule],
 ) -> None:
     """Book usage with its span; under the lock."""
     root = getattr(node, "root", None)

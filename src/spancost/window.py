@@ -153,6 +153,17 @@ class RequestKey(NamedTuple):
     """True for SERVER and CONSUMER local roots, which the request-cost histogram counts."""
 
 
+class GuardedRule(NamedTuple):
+    """A rule with whose budget a guard settles charges."""
+
+    name: str
+    key: str
+    """Under which it has reserved and settles."""
+    known: tuple[tuple[str, str], ...] | None = None
+    """What was known of the call, by dimension, where that was not all that the rule looks at: whether the charges are
+    the rule's, and whose, is seen when they are booked. None where all was known."""
+
+
 class GuardedKey(NamedTuple):
     """Charges that a guard has settled with its budgets already."""
 
@@ -160,8 +171,8 @@ class GuardedKey(NamedTuple):
     line: PriceLine
     labels: EntryLabels
     attribution: Attribution
-    rules: frozenset[str]
-    """Names of the rules of those budgets."""
+    rules: frozenset[GuardedRule]
+    """Those of those budgets."""
 
 
 class ChargeSum:

@@ -5,10 +5,13 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from contextvars import copy_context
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 
@@ -499,3 +502,70 @@ def test_a_guard_and_the_charges_of_a_tenant_with_an_odd_name_meet_in_one_key_th
         assert _spent(world, key="?" + "x" * 199) == 0.5
         decision = guard("llm", 0.75, tenant=name).decide()
         assert (decision.is_allowed, decision.spent_usd, decision.key) == (False, 0.5, "?" + "x" * 199)
+
+
+def test_what_a_guard_did_not_know_is_settled_with_the_rules_and_keys_that_the_charges_say() -> None:
+    rules = (
+        BudgetRule(name="acme", limit_usd=1.0, window=_MONTH, match=Match(tenant=("acme",))),
+        BudgetRule(name="tenants", limit_usd=1.0, window=_MONTH, per=("tenant",)),
+        BudgetRule(name="both", limit_usd=1.0, window=_MONTH, per=("tenant", "model")),
+        BudgetRule(name="all", limit_usd=1.0, window=_MONTH),
+    )
+    with _world(*rules) as world:
+        with world.tracer.start_as_current_span("request"):
+            with guard("*", reserve_usd=0.5), attribute(tenant="bob"):
+                add_usage("work", 1, "unit", 0.25)
+            with guard("*", reserve_usd=0.25, tenant="acme"):  # that is not said elsewhere
+                add_usage("work", 1, "unit", 0.125)
+                start(world.tracer, "chat", None, SpanKind.CLIENT, chat(1200, 250)).end()
+        usd = chat_usd(1200, 250)
+        assert _spent(world, "tenants", "bob") == 0.25
+        assert _spent(world, "tenants", "(none)") == 0.0
+        assert _spent(world, "acme") == pytest.approx(0.125 + usd, rel=1e-12)
+        assert _spent(world, "tenants", "acme") == pytest.approx(0.125 + usd, rel=1e-12)
+        assert _spent(world, "both", "bob | (none)") == 0.25
+        assert _spent(world, "both", "acme | (none)") == 0.125
+        assert _spent(world, "both", "acme | gpt-5-mini") == pytest.approx(usd, rel=1e-12)
+        assert _spent(world, "all") == pytest.approx(0.375 + usd, rel=1e-12)
+        assert _reserved(world) == 0.0
+
+
+def test_a_guard_asks_the_key_of_its_component_and_of_its_process() -> None:
+    rule = BudgetRule(name="parts", limit_usd=1.0, window=_MONTH, per=("service", "component"))
+    with priced_provider(budget_rules=(rule,), budget_store="memory", resource={"service.name": "shop"}) as world:
+        with world.tracer.start_as_current_span("request"):
+            add_usage("work", 1, "unit", 1.0)
+        world.engine.flush()
+        decision = guard(names.CUSTOM, 0.5).decide()
+        assert (decision.reason, decision.key) == (EXHAUSTED, "shop | custom")
+        assert guard(names.LLM, 0.5).decide().is_allowed
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["", "acme", "bob"]), st.sampled_from(["", "acme", "bob"]), st.integers(1, 64)),
+        min_size=1,
+        max_size=8,
+    )
+)
+def test_every_charge_is_in_each_budget_once_whatever_its_guard_knew(calls: list[tuple[str, str, int]]) -> None:
+    part = Match(component=("custom",))
+    rules = (
+        BudgetRule(name="all", limit_usd=100.0, window=_MONTH, match=part),
+        BudgetRule(name="tenants", limit_usd=100.0, window=_MONTH, match=part, per=("tenant",)),
+    )
+    with _world(*rules) as world:
+        for said, spent_by, parts in calls:
+            known = {"tenant": said} if said else {}
+            with world.tracer.start_as_current_span("request"), guard("*", reserve_usd=1.0, **known):
+                whose = attribute(tenant=spent_by) if spent_by else nullcontext()
+                with whose, guard("tenants", reserve_usd=0.5):
+                    add_usage("work", 1, "unit", parts / 64)
+        spent = sum(parts for _, _, parts in calls) / 64
+        assert _spent(world, "all") == spent
+        book = world.engine.budgets
+        assert book is not None
+        found = [one.reading.spend for one in book.standings if one.rule.name == "tenants"]
+        assert sum(one.usd for one in found) == spent
+        assert sum(one.calls for one in found) == len(calls)

@@ -35,7 +35,7 @@ from spancost.budgets.store import (
 from spancost.budgets.tracks import oldest_slot, tracks_of
 from spancost.budgets.view import View
 from spancost.charge import PriceLine
-from spancost.window import IDLE, Attribution, Batch, CostlyRequest, EntryLabels, Origin
+from spancost.window import IDLE, Attribution, Batch, ChargeSum, CostlyRequest, EntryLabels, GuardedKey, Origin
 
 if TYPE_CHECKING:
     from spancost._guard import ErrorLog
@@ -221,10 +221,8 @@ class BudgetBook:
                 touched.add(where)
                 self._contributors.add(where, key.labels, line, added.usd)
         for guarded, sums in batch.guarded.items():
-            for hit in self.matcher.of_charge(guarded.line, guarded.labels, guarded.attribution):
-                if self.rules[hit.rule].name in guarded.rules:
-                    less = self.sums_of(hit.rule, guarded.line, sums.usd, sums.count)
-                    self._add_to(adds, hit, guarded.minute, Sums().minus(less), taken_off)
+            if guarded.line.status != names.DUPLICATE:
+                self._take_off(adds, guarded, sums, taken_off)
         for cell in taken_off:
             left = adds[cell]
             if not left.calls and not left.unpriced and abs(left.usd) < _NOISE:
@@ -237,6 +235,25 @@ class BudgetBook:
                 continue
             self._unsent[cell] = more if before is None else before.plus(more)
         return touched
+
+    def _take_off(self, adds: dict[Cell, Sums], guarded: GuardedKey, sums: ChargeSum, cells: set[Cell]) -> None:
+        """Take off what guards settle, and bring what they settle under the wrong key to the right one."""
+        hits = {hit.rule: hit for hit in self.matcher.of_charge(guarded.line, guarded.labels, guarded.attribution)}
+        for rule in guarded.rules:
+            place = self._place_of[rule.name]
+            if not isinstance(self.rules[place], BudgetRule) or not self.matcher.is_about_line(place, guarded.line):
+                continue
+            amount = self.sums_of(place, guarded.line, sums.usd, sums.count)
+            less = Sums().minus(amount)
+            hit = hits.get(place)
+            if hit is not None:
+                self._add_to(adds, hit, guarded.minute, less, cells)
+            if rule.known is not None:
+                key = self.matcher.key_with(place, guarded.line, guarded.labels, guarded.attribution, rule.known)
+                if key != rule.key:
+                    self._add_to(adds, Hit(place, rule.key), guarded.minute, less, cells)
+                    if key is not None:
+                        self._add_to(adds, Hit(place, key), guarded.minute, amount, cells)
 
     def _add_to(
         self, adds: dict[Cell, Sums], hit: Hit, minute: int, sums: Sums, cells: set[Cell] | None = None

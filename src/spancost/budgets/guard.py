@@ -54,6 +54,7 @@ from spancost.budgets.store import (
 )
 from spancost.budgets.store_breaker import StoreBreaker
 from spancost.errors import suggest
+from spancost.window import GuardedRule, as_utf8, label_text
 
 if TYPE_CHECKING:
     from spancost._guard import ErrorLog
@@ -79,6 +80,7 @@ class _Asked(NamedTuple):
     rule: BudgetRule
     key: str
     claim: Claim
+    guarded: GuardedRule
 
 
 class Guards:
@@ -161,6 +163,10 @@ class Guards:
         """
         asked: list[_Asked] = []
         now = self._book.now()
+        if scope in names.COMPONENTS and scope not in self._by_name:
+            values = {**values, "component": scope}
+        origin = self._book.origin
+        values = {"service": origin.service, "environment": origin.environment, **values}
         for place in self._places(scope, values):
             rule = self._book.rules[place]
             key = self._book.admitted_key(place, key_of(self._book.per[place], values))
@@ -180,7 +186,7 @@ class Guards:
             window = rule.window
             cell = Cell(rule.name, 0, key, window.slot_of(int(now // 60)))
             claim = Claim(cell, window.first_slot(now), rule.limit_usd, amount)
-            asked.append(_Asked(rule, key, claim))
+            asked.append(_Asked(rule, key, claim, GuardedRule(rule.name, key, self._unsure(place, values))))
         if not asked:
             return ALLOWED, None
         before = self._settled
@@ -189,6 +195,13 @@ class Guards:
             # What has been reserved by calls of this process that have ended meanwhile is free now.
             decision, reservation = self._reserve(asked, now, outer, only_asks=only_asks)
         return decision, reservation
+
+    def _unsure(self, place: int, values: Mapping[str, str]) -> tuple[tuple[str, str], ...] | None:
+        """Return what is known of a call if a rule looks at something that is not; what is charged says that itself."""
+        rule = self._book.rules[place]
+        if all(values.get(name) for name in (*rule.match.given(), *rule.per) if name in _CALLERS or name in rule.per):
+            return None
+        return tuple((name, as_utf8(label_text(value))) for name, value in sorted(values.items()) if value)
 
     def _reserve(
         self, asked: Sequence[_Asked], now: float, outer: Reservation | None, *, only_asks: bool
@@ -346,8 +359,6 @@ class Guards:
             return (place,) if self._book.matcher.may_be_about(place, values) else ()
         if scope not in SCOPES:
             raise ValueError(f"guard: {scope!r} is no rule and no scope: {suggest(scope, (*self._by_name, *SCOPES))}")
-        if scope != EVERYTHING:
-            values = {**values, "component": scope}
         return [
             place
             for place, rule in enumerate(self._book.rules)
@@ -358,7 +369,7 @@ class Guards:
 
     def _open(self, lease: str, asked: Sequence[_Asked], outer: Reservation | None) -> Reservation:
         reservations.mark_used()
-        claims = {one.rule.name: one.claim for one in asked}
+        claims = {one.guarded: one.claim for one in asked}
         reservation = Reservation(lease, claims, outer, self._note_ended)
         self._live[reservation] = None
         self._start_thread()
@@ -451,14 +462,14 @@ class Guards:
     def _add(self, reservation: Reservation) -> None:
         adds = self._adds
         for taken in reservation.drained():
-            for name in taken.rules:
-                place = self._by_name[name]
+            for guarded in taken.rules:
+                place = self._by_name[guarded.name]
                 rule = self._book.rules[place]
                 if not isinstance(rule, BudgetRule) or not self._book.matcher.is_about_line(place, taken.charge.line):
                     continue
                 if taken.charge.line.status == names.DUPLICATE:
                     continue
-                cell = reservation.claims[name].cell._replace(slot=rule.window.slot_of(taken.minute))
+                cell = reservation.claims[guarded].cell._replace(slot=rule.window.slot_of(taken.minute))
                 sums = self._book.sums_of(place, taken.charge.line, taken.charge.usd, taken.calls)
                 before = adds.get(cell)
                 adds[cell] = sums if before is None else before.plus(sums)
@@ -500,6 +511,8 @@ class Guards:
         self._reset()
 
 
+_CALLERS: Final = frozenset({"route", "entrypoint", "feature", "tenant", "team"})
+"""What the charges of a call do not say themselves when they are settled."""
 _MAX_FORSAKEN: Final = 1000
 _MAX_SPENT_OUT: Final = 10_000
 

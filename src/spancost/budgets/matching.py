@@ -89,6 +89,34 @@ class Matcher:
         known = {**self._origin, **values}
         return all(name not in known or glob.match(known[name]) for name, glob in self._all_globs[place].items())
 
+    def key_with(
+        self,
+        place: int,
+        line: PriceLine,
+        labels: EntryLabels,
+        attribution: Attribution,
+        known: Sequence[tuple[str, str]],
+    ) -> str | None:
+        """Return the key of a charge of which more is known than it says; None if a rule is not about it.
+
+        Args:
+            place: Of the rule.
+
+            line: What is charged.
+
+            labels: The local root's.
+
+            attribution: Whose it is.
+
+            known: Dimensions and their values, which stand above the charge's.
+        """
+        values = self._origin | _label_values(labels) | _whose_values(attribution[:3]) | _line_values(line)
+        spoken = {name: value for name, value in known if name not in _LINE}
+        values |= spoken
+        if not all(glob.match(values[name]) for name, glob in self._all_globs[place].items()):
+            return None
+        return key_of(self._rules[place].per, values)
+
     def is_about_line(self, place: int, line: PriceLine) -> bool:
         """True if a rule is about what a price line charges for."""
         return bool(self._line_mask(line) >> place & 1)

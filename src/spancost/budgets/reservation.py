@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from spancost.charge import Charge, calls_of
+from spancost.window import GuardedRule
 
 if TYPE_CHECKING:
     from spancost.budgets.store import Claim
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 KEY: Final = "spancost-reservation"
 """Where a context carries the innermost reservation."""
-_NO_RULES: Final[frozenset[str]] = frozenset()
+_NO_RULES: Final[frozenset[GuardedRule]] = frozenset()
 
 is_used = False
 """No guard has been entered in this process yet: the span path looks no further."""
@@ -33,7 +34,7 @@ class TakenCharge(NamedTuple):
     calls: int
     minute: int
     """UTC minute of its span's end."""
-    rules: frozenset[str]
+    rules: frozenset[GuardedRule]
     """Those of the reservation's rules that it is settled with."""
 
 
@@ -43,7 +44,7 @@ class Reservation:
     Args:
         id: Of the lease in the store; empty if nothing was reserved there.
 
-        claims: What was reserved, by the name of the rule.
+        claims: What was reserved, by rule.
 
         outer: The reservation around it. A rule that both claim is settled by this one.
 
@@ -55,7 +56,7 @@ class Reservation:
     def __init__(
         self,
         id: str,
-        claims: Mapping[str, Claim],
+        claims: Mapping[GuardedRule, Claim],
         outer: Reservation | None,
         on_done: Callable[[Reservation], None],
     ) -> None:
@@ -86,8 +87,10 @@ class Reservation:
             self.outer.enter(place)
         return True
 
-    def take(self, charges: Sequence[Charge], minute: int, settled: frozenset[str] = _NO_RULES) -> frozenset[str]:
-        """Take charges; return the names of all rules that they are settled with.
+    def take(
+        self, charges: Sequence[Charge], minute: int, settled: frozenset[GuardedRule] = _NO_RULES
+    ) -> frozenset[GuardedRule]:
+        """Take charges; return all rules that they are settled with.
 
         Args:
             charges: Of one span.
@@ -96,7 +99,10 @@ class Reservation:
 
             settled: Rules that a reservation inside this one settles them with.
         """
-        mine = self.rules - settled
+        mine = self.rules
+        if settled:
+            names = {rule.name for rule in settled}
+            mine = frozenset(rule for rule in mine if rule.name not in names)
         if self._once:
             mine = _NO_RULES
         elif mine:
@@ -105,7 +111,7 @@ class Reservation:
         rules = settled | mine
         return rules if self.outer is None else self.outer.take(charges, minute, rules)
 
-    def _take(self, taken: TakenCharge) -> frozenset[str]:
+    def _take(self, taken: TakenCharge) -> frozenset[GuardedRule]:
         self.taken.append(taken)
         if self._once:
             # Settled meanwhile. Who gets hold of the charge has it: this one, or the settlement that empties the list.
@@ -169,7 +175,7 @@ def enter(context: Mapping[str, Any], node: SpanNode) -> None:
         node.is_plain = False
 
 
-def leave(node: SpanNode, charges: Sequence[Charge], minute: int) -> frozenset[str]:
+def leave(node: SpanNode, charges: Sequence[Charge], minute: int) -> frozenset[GuardedRule]:
     """Leave the charges of a span that ends with its reservation; return the rules that it settles them with."""
     found, node.reservation = node.reservation, None
     if found is None:
@@ -179,7 +185,7 @@ def leave(node: SpanNode, charges: Sequence[Charge], minute: int) -> frozenset[s
     return rules
 
 
-def take(context: Mapping[str, Any], charge: Charge, minute: int) -> frozenset[str]:
+def take(context: Mapping[str, Any], charge: Charge, minute: int) -> frozenset[GuardedRule]:
     """Leave usage that was reported in a context with its reservation; return the rules that it settles it with."""
     found = context.get(KEY)
     return found.take((charge,), minute) if isinstance(found, Reservation) else _NO_RULES
