@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from spancost import names
 from spancost.budgets.alert import FIRING, RESOLVED
+from spancost.budgets.evaluation import Evaluator
 from spancost.budgets.rules import (
     ASSUME_USD,
     BLOCK,
@@ -349,3 +351,22 @@ def test_a_charge_of_no_rule_touches_nothing() -> None:
     shop.spend(5.0, line=PUT)
     assert not shop.book.fresh_standings()
     assert CHAT.component == "llm"
+
+
+def test_a_thousand_tenants_of_a_spike_rule_are_read_anew_once_a_minute_while_nothing_is_spent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shop = Books([SpikeRule(name="spike", per=("tenant",))])
+    for tenant in range(1000):
+        shop.spend(1.0, tenant=f"t{tenant}")
+    read, reads = Evaluator.read, 0
+
+    def counted(*arguments: Any) -> Any:
+        nonlocal reads
+        reads += 1
+        return read(*arguments)
+
+    monkeypatch.setattr(Evaluator, "read", counted)
+    for _ in range(24):
+        shop.wait(5.0)
+    assert reads == 2 * 1000

@@ -159,6 +159,7 @@ class BudgetBook:
         """USD and trace of the costliest request that is to be told, by rule and key."""
         self._contributors = Contributors(self.now)
         self._forgot_at = 0.0
+        self._looked_at_minute = 0
         self._incomplete_told: set[str] = set()
         self.alarms: Mapping[Hit, str] = {}
         """Rules and keys that are not ok, with their state; replaced as a whole, so that anybody may read it."""
@@ -378,8 +379,10 @@ class BudgetBook:
         for (name, key), record in self._view.states.items():
             if record.state != OK:
                 dirty.add((self._place_of[name], key))
+        minute = int(now // 60)
+        is_new_minute, self._looked_at_minute = minute != self._looked_at_minute, minute
         for standing in self.standings:
-            if _moves(standing.reading, now):
+            if _moves(standing.reading, now, is_new_minute):
                 dirty.add((self._place_of[standing.rule.name], standing.key))
         kept = {(standing.rule.name, standing.key): standing for standing in self.standings}
         alarms: dict[Hit, str] = {}
@@ -540,11 +543,11 @@ class BudgetBook:
 _LAST_FLUSH_S: Final = 2.0
 
 
-def _moves(reading: Reading, now: float) -> bool:
-    """True if a reading changes though nothing is spent: its window rolls, or is over."""
+def _moves(reading: Reading, now: float, is_new_minute: bool) -> bool:
+    """True if a reading changes though nothing is spent: its window rolls, in slots of whole minutes, or is over."""
     period = reading.period
     if period is None or period.end is None:
-        return period is None and reading.spend.usd > 0
+        return is_new_minute and period is None and reading.spend.usd > 0
     return now >= period.end
 
 
