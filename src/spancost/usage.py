@@ -110,7 +110,8 @@ def present_values() -> Mapping[str, str]:
         elif engine.attributing.baggage:
             whose = filled(whose, engine.attributing.carried(context) or NOBODY)
         found |= zip(names.ATTRIBUTION_LABELS, whose[:3], strict=True)
-        return {name: value for name, value in found.items() if value}
+        # A route is often known only later in the request.
+        return {name: value for name, value in found.items() if value and value != names.NO_ROUTE}
     except Exception:
         engine.errors.caught("guard")
         return {}

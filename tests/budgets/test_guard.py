@@ -569,3 +569,18 @@ def test_every_charge_is_in_each_budget_once_whatever_its_guard_knew(calls: list
         found = [one.reading.spend for one in book.standings if one.rule.name == "tenants"]
         assert sum(one.usd for one in found) == spent
         assert sum(one.calls for one in found) == len(calls)
+
+
+def test_a_budget_of_a_route_is_asked_while_the_route_of_the_request_is_not_known_yet() -> None:
+    rule = BudgetRule(name="chats", limit_usd=1.0, window=_MONTH, match=Match(route=("/chat/*",)))
+    with _world(rule) as world:
+        for route, spent in (("/chat/{id}", 0.25), ("/other", 0.25)):
+            request = start(world.tracer, "GET", None, SpanKind.SERVER, {"http.request.method": "GET"})
+            with trace.use_span(request):
+                assert guard("*", 2.0).decide().reason == TOO_LITTLE
+                with guard("*", reserve_usd=0.5):
+                    add_usage("work", 1, "unit", 0.25)
+                request.set_attribute("http.route", route)
+                assert guard("*", 2.0).decide().reason == (TOO_LITTLE if route == "/chat/{id}" else NO_BUDGET)
+            request.end()
+            assert _spent(world, "chats") == spent
