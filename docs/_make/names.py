@@ -97,6 +97,7 @@ def page() -> str:
     said = docstrings()
     written = ("DIRECT_USD", "TOTAL_USD", "TOTAL_NANO_USD", "STATUS", "REASON", "SOURCE", "BASIS")
     written = (*written, "GEN_AI_USAGE_COST", "OPERATION_COST", "BUDGETS")
+    written = (*written, "GUARD_ACTION", "GUARD_RULE", "GUARD_REASON")
     rows = [(f"`{getattr(names, name)}`", *said[name].split(". ", 1)) for name in written]
     for attribute in names.COMPONENT_USD.values():
         rows.append((f"`{attribute}`", *said["COMPONENT_USD"].split(". ", 1)))

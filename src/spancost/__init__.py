@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from spancost.budget_breaker import CircuitBreaker
     from spancost.budget_guard import guard
     from spancost.budgets.decision import BudgetExceeded, Decision
+    from spancost.budgets.middleware.asgi import BudgetASGIMiddleware
+    from spancost.budgets.middleware.wsgi import BudgetWSGIMiddleware
     from spancost.config import Config, load_config
     from spancost.errors import ConfigError, SpancostError
     from spancost.exporter import CostSpanExporter
@@ -37,6 +39,8 @@ __all__ = [
     "CircuitBreaker",
     "Decision",
     "BudgetExceeded",
+    "BudgetASGIMiddleware",
+    "BudgetWSGIMiddleware",
     "CostSpanProcessor",
     "CostSpanExporter",
     "MeterAll",
@@ -60,6 +64,8 @@ _HOMES = {
     "CircuitBreaker": "spancost.budget_breaker",
     "Decision": "spancost.budgets.decision",
     "BudgetExceeded": "spancost.budgets.decision",
+    "BudgetASGIMiddleware": "spancost.budgets.middleware.asgi",
+    "BudgetWSGIMiddleware": "spancost.budgets.middleware.wsgi",
     "CostSpanProcessor": "spancost.processor",
     "CostSpanExporter": "spancost.exporter",
     "MeterAll": "spancost.sampler",

@@ -125,7 +125,22 @@ def default_engine(config: Config | None = None) -> CostEngine:
                 if engine.config.compute_model == names.CPU_MODEL:  # before the application's event loop runs
                     engine.watch_cpu()
                 follow_threads()
+                _enforce(engine.config)
         return engine
+
+
+def _enforce(config: Config) -> None:
+    """Guard the calls of known clients where that is asked for and there is a rule to ask."""
+    if config.budget_enforce and config.budget_rules:
+        from spancost.budgets.enforcing.switch import enforce
+
+        enforce(config.budget_enforce)
+
+
+def _stop_enforcing() -> None:
+    switch = sys.modules.get("spancost.budgets.enforcing.switch")
+    if switch is not None:
+        switch.let_go()
 
 
 def process_engine(config: Config | None = None) -> CostEngine:
@@ -164,6 +179,7 @@ def _look_at_sampler(engine: CostEngine) -> None:
 def _retire(engine: CostEngine) -> None:
     """Make room for a new engine; until then the last sums of a stopped one can still be read."""
     engine.idle = True
+    _stop_enforcing()
     _installed.clear()
     if engine.unregister_prometheus is not None:
         engine.unregister_prometheus()
@@ -206,7 +222,10 @@ def shutdown(timeout: float = 10.0) -> bool:
     Args:
         timeout: Longest wait, seconds.
     """
-    return True if _default is None else _default.shutdown(timeout)
+    if _default is None:
+        return True
+    _stop_enforcing()
+    return _default.shutdown(timeout)
 
 
 def _at_exit() -> None:

@@ -84,7 +84,7 @@ class guard:
 
     def decide(self) -> Decision:
         """Return what would be decided now, without reserving anything, waiting or raising `BudgetExceeded`."""
-        guards = _guards()
+        guards = present_guards()
         if guards is None:
             return ALLOWED
         return guards.ask(self._scope, self._reserve_usd, self._known(), _request_usd())
@@ -97,7 +97,7 @@ class guard:
             try:
                 time.sleep(decision.delay_s)
             except BaseException:
-                _end(reservation)
+                release(reservation)
                 raise
         self._attach(reservation)
         return decision
@@ -123,7 +123,7 @@ class guard:
             try:
                 await asyncio.sleep(decision.delay_s)
             except BaseException:
-                _end(reservation)
+                release(reservation)
                 raise
         self._attach(reservation)
         return decision
@@ -155,7 +155,7 @@ class guard:
         if inspect.isasyncgenfunction(function):
             return cast("_F", wrapped_async_generator(function, self._begin_async))
         if inspect.isgeneratorfunction(function):
-            return cast("_F", wrapped_generator(function, self._begin))
+            return cast("_F", wrapped_generator(function, self.begin))
 
         @functools.wraps(function)
         def in_call(*args: Any, **kwargs: Any) -> Any:
@@ -167,7 +167,8 @@ class guard:
     def _again(self) -> guard:
         return guard(self._scope, self._reserve_usd, **self._values)
 
-    def _begin(self) -> _Held:
+    def begin(self) -> _Held:
+        """Decide, wait where the call is throttled, and return what covers its steps until it is ended."""
         decision, reservation = self._reserve()
         if decision.delay_s:
             time.sleep(decision.delay_s)
@@ -185,24 +186,11 @@ class guard:
         return {**present_values(), **self._values}
 
     def _reserve(self) -> tuple[Decision, Reservation | None]:
-        guards = _guards()
-        if guards is None:
-            return ALLOWED, None
-        outer = otel_context.get_value(KEY)
-        decision, reservation = guards.reserve(
-            self._scope,
-            self._reserve_usd,
-            self._known(),
-            _request_usd(),
-            outer if isinstance(outer, Reservation) else None,
-        )
-        if not decision.is_allowed:
-            raise BudgetExceeded(decision)
-        return decision, reservation
+        return reserved(self._scope, self._reserve_usd, self._known())
 
     async def _reserve_beside(self) -> tuple[Decision, Reservation | None]:
         """Ask on another thread: the store may take its whole deadline, and the loop has others to serve."""
-        if _guards() is None:
+        if present_guards() is None:
             return ALLOWED, None
         call = functools.partial(copy_context().run, self._reserve)
         asking = asyncio.get_running_loop().run_in_executor(_pool(), call)
@@ -238,7 +226,7 @@ class _Held:
     def end(self) -> None:
         """What was guarded is over; spans that go on are waited for."""
         self.detach()
-        _end(self._reservation)
+        release(self._reservation)
 
     def end_elsewhere(self) -> None:
         """The same in a context that it was not attached to."""
@@ -261,17 +249,49 @@ class _Step:
         self._held.detach()
 
 
-def _end(reservation: Reservation | None) -> None:
+def release(reservation: Reservation | None) -> None:
+    """Leave a reservation; spans that were started under it are waited for."""
     if reservation is not None:
         reservation.left()
 
 
 def _let_go(asking: asyncio.Future[tuple[Decision, Reservation | None]]) -> None:
     if not asking.cancelled() and asking.exception() is None:
-        _end(asking.result()[1])
+        release(asking.result()[1])
 
 
-def _guards() -> Guards | None:
+def reserved(
+    scope: str, reserve_usd: float | None, values: Mapping[str, str], outer: Reservation | None = None
+) -> tuple[Decision, Reservation | None]:
+    """Decide whether a call may be made now, and reserve what it may cost; nobody waits where it is throttled.
+
+    Args:
+        scope: Name of a rule, a component, or `*`.
+
+        reserve_usd: The worst case, USD; None: not known.
+
+        values: What is known of the call, by dimension.
+
+        outer: The reservation around it; that of the present context by default.
+
+    Raises:
+        BudgetExceeded: It may not.
+
+        ValueError: There is no such rule or scope.
+    """
+    guards = present_guards()
+    if guards is None:
+        return ALLOWED, None
+    found = otel_context.get_value(KEY) if outer is None else outer
+    around = found if isinstance(found, Reservation) else None
+    decision, reservation = guards.reserve(scope, reserve_usd, values, _request_usd(), around)
+    if not decision.is_allowed:
+        raise BudgetExceeded(decision)
+    return decision, reservation
+
+
+def present_guards() -> Guards | None:
+    """Return the guards of this process; None where there is nothing to guard."""
     engine = connected_engine()
     if engine is None or engine.idle or not engine.config.budget_rules:
         return None

@@ -81,6 +81,12 @@ LABEL_PREFIX: Final = "spancost.label."
 
 BUDGETS: Final = "spancost.budgets"
 """string[]. On local roots: budget rules about this request that are not ok, as `rule:state`."""
+GUARD_ACTION: Final = "spancost.guard.action"
+"""string. What a guard has decided about the span's call or request: `allow`, `throttle` or `block`."""
+GUARD_RULE: Final = "spancost.guard.rule"
+"""string. The rule that has decided."""
+GUARD_REASON: Final = "spancost.guard.reason"
+"""string. Why it has decided so, one word such as `exhausted`."""
 
 # --- the exporter plugin -------------------------------------------------------------------------
 
@@ -195,6 +201,8 @@ ENV_LABELS: Final = "SPANCOST_LABELS"
 """Comma-separated subset of `feature,tenant,team` kept on metrics; all by default."""
 ENV_BUDGET_STORE: Final = "SPANCOST_BUDGET_STORE"
 """Where the sums of budgets are kept: `auto`, `memory`, `sqlite:PATH`, `redis-env:NAME`, `redis-file:PATH`."""
+ENV_ENFORCE: Final = "SPANCOST_ENFORCE"
+"""`llm,aws`, or one of them: each such call of the known clients is guarded by its budgets; off by default."""
 ENV_ASSUME: Final = "SPANCOST_ASSUME"
 """`compute,region` given by `spancost run` when nothing is known: figures are marked `estimated`."""
 ENV_METER_ALL: Final = "SPANCOST_METER_ALL"

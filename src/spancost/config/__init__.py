@@ -129,6 +129,10 @@ class Config:
     """Who is told by these rules: log, webhook, Slack, PagerDuty, Alertmanager, e-mail, callback."""
     budget_store: str = "auto"
     """Where the sums of budgets are kept; `auto` chooses for the process, `memory` forgets them at its end."""
+    budget_enforce: tuple[str, ...] = ()
+    """Of `llm` and `aws`: each such call of the known clients is guarded by its budgets; nothing is by default."""
+    budget_enforce_output_tokens: int = 4096
+    """Tokens of output that are reserved for an LLM call which says no maximum."""
     own: OwnPrices = NO_OWN_PRICES
     """Own prices, discounts, models and rules: those of `spancost.yaml`, then those of the prices file."""
     place: str = ""
@@ -178,6 +182,8 @@ _FILE_KEYS: Final[Mapping[str, tuple[str, Parser]]] = {
     "budgets.rules": ("budget_rules", budgets.rules),
     "budgets.notify": ("budget_channels", budgets.channels),
     "budgets.store": ("budget_store", budgets.store),
+    "budgets.enforce": ("budget_enforce", budgets.enforce),
+    "budgets.enforce_output_tokens": ("budget_enforce_output_tokens", values.count),
     "limits.open_roots": ("max_open_roots", values.count),
     "limits.root_quiet": ("max_root_quiet_s", values.positive_seconds),
     "limits.partial_cost_interval": ("partial_cost_interval_s", values.positive_seconds),
@@ -207,6 +213,7 @@ _ENVIRONMENT: Final[Mapping[str, tuple[str, Parser]]] = {
     "OTEL_EXPORTER_PROMETHEUS_HOST": ("prometheus_host", values.text),
     names.ENV_LABELS: ("labels", values.labels),
     names.ENV_BUDGET_STORE: ("budget_store", budgets.store),
+    names.ENV_ENFORCE: ("budget_enforce", budgets.enforce),
     names.ENV_ASSUME: ("assume", values.assumptions),
     names.ENV_METER_ALL: ("meter_all", values.boolean),
 }
@@ -390,17 +397,22 @@ def _own_prices(
 
 
 def _check_budgets(
-    settings: Mapping[str, Any], origins: Mapping[str, tuple[str, str]], arguments: Mapping[str, object]
+    settings: dict[str, Any], origins: Mapping[str, tuple[str, str]], arguments: Mapping[str, object]
 ) -> None:
     """Check rules, channels and store that are arguments, as those of the file are, and that the channels are there."""
     checks = {
         "budget_rules": validate_rules,
         "budget_channels": validate_channels,
         "budget_store": budgets.store,
+        "budget_enforce_output_tokens": values.count,
     }
     for name, check in checks.items():
         if name in arguments:
             _parsed(cast("Parser", check), arguments[name], "argument", name)
+    if "budget_enforce" in arguments:
+        given = arguments["budget_enforce"]
+        given = list(cast("tuple[object, ...]", given)) if isinstance(given, tuple) else given
+        settings["budget_enforce"] = _parsed(budgets.enforce, given, "argument", "budget_enforce")
     rules: tuple[AnyRule, ...] = settings.get("budget_rules", ())
     if rules:
         channels: tuple[Channel, ...] = settings.get("budget_channels", ())

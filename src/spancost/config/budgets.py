@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Any, Final, cast
 
+from spancost import names
 from spancost.budgets.rules import (
     ASSUME_USD,
     BLOCK,
@@ -44,6 +45,8 @@ Parser = Callable[[object], Any]
 Keys = Mapping[str, tuple[str, Parser]]
 """Key of the file: field of the rule, and who reads it."""
 
+ENFORCED: Final = (names.LLM, names.AWS)
+"""Whose calls can be guarded without a change of the application."""
 _THROTTLE_DELAY_S: Final = 1.0
 SEASONAL_OVER_S: Final = 28 * 86_400.0
 """What a seasonal forecast is taken from unless `over` is given, seconds."""
@@ -290,6 +293,21 @@ def store(value: object) -> str:
             "redis-file:PATH (a file with it)"
         )
     return text
+
+
+def enforce(value: object) -> tuple[str, ...]:
+    """Read a list of `llm` and `aws`, or `off`."""
+    accepted = f"a list of {', '.join(ENFORCED)}, or off"
+    if value is False or (isinstance(value, str) and value.strip().lower() == "off"):
+        return ()
+    try:
+        given = [part.strip() for part in values.texts(value)]
+    except ValueError:
+        raise ValueError(accepted) from None
+    for index, name in enumerate(given):
+        if name not in ENFORCED:
+            raise PartError(f"[{index}]" if isinstance(value, list) else "", name, accepted)
+    return tuple(name for name in ENFORCED if name in given)
 
 
 def _part_in_file(entries: list[object], read: tuple[AnyRule, ...], where: str) -> str:

@@ -18,6 +18,7 @@ _REJECTED: Final = frozenset(
     {
         "AuthenticationError",
         "BadRequestError",
+        "BudgetExceeded",  # a guard of ours: nothing was sent
         "ConflictError",
         "InternalServerError",
         "NotFoundError",

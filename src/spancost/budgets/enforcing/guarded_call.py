@@ -1,0 +1,174 @@
+"""The guard of one call that a wrapped client makes."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from opentelemetry import context as otel_context
+from opentelemetry.trace import get_current_span
+
+from spancost import names
+from spancost.budget_guard import guard, present_guards, reserved
+from spancost.budgets.decision import ALLOWED, BudgetExceeded, Decision
+from spancost.budgets.reservation import KEY, Reservation
+from spancost.capture.aws.facts import NOT_SENT
+from spancost.capture.facts import NODE_ATTRIBUTE, facts_for
+from spancost.meters.llm import operation_of
+from spancost.nodes import SpanNode
+from spancost.span_attributes import mapping_of
+from spancost.usage import connected_engine, present_values
+
+if TYPE_CHECKING:
+    from spancost.engine import CostEngine
+
+_PLACE: Final = "budgets.enforce"
+
+
+class Wanted(NamedTuple):
+    """What is known of a call before it is made."""
+
+    scope: str
+    """The component that will be charged."""
+    values: Mapping[str, str]
+    """Model, provider, operation, as far as they are known."""
+    reserve_usd: float | None
+    """The worst case, USD; None: not known."""
+
+
+Describe = Callable[["CostEngine", Any, tuple[Any, ...], Mapping[str, Any]], Wanted | None]
+"""Says from engine, client and arguments what a call is about; None for a call that costs nothing."""
+
+
+class _CallGuard(guard):
+    """A guard that looks at the call only when it is entered, and lets it pass if something of ours fails."""
+
+    __slots__ = ("_look",)
+
+    def __init__(self, look: Callable[[CostEngine], Wanted | None]) -> None:
+        super().__init__("*")
+        self._look = look
+
+    def _reserve(self) -> tuple[Decision, Reservation | None]:
+        engine = connected_engine()
+        if engine is None or present_guards() is None:
+            return ALLOWED, None
+        try:
+            wanted = self._look(engine)
+            if wanted is None:
+                return ALLOWED, None
+            span = get_current_span()
+            node = _node_of_call(span, wanted.scope)
+            values = {**present_values(), **wanted.values}
+            outer, node = _around(node)
+            try:
+                decision, reservation = reserved(wanted.scope, wanted.reserve_usd, values, outer)
+            except BudgetExceeded as refused:
+                _mark_refused(span, node, refused.decision)
+                raise
+            if reservation is not None and node is not None and node.is_open:
+                reservation.take_over(node)
+        except BudgetExceeded:
+            raise
+        except Exception:
+            engine.errors.caught(_PLACE)
+            return ALLOWED, None
+        return decision, reservation
+
+
+def _node_of_call(span: Any, component: str) -> SpanNode | None:
+    """Return the node of the current span if that is the call itself, started outside of the client."""
+    node = getattr(span, NODE_ATTRIBUTE, None)
+    if not isinstance(node, SpanNode) or not node.is_open or node.span is None:
+        return None
+    attributes = mapping_of(span)
+    if component == names.LLM:
+        is_call = bool(operation_of(attributes))
+    else:
+        is_call = "aws-api" in (attributes.get("rpc.system"), attributes.get("rpc.system.name"))
+    return node if is_call else None
+
+
+def _around(node: SpanNode | None) -> tuple[Reservation | None, SpanNode | None]:
+    """Return the reservation around a call, and its span if that can be covered.
+
+    An earlier call of the same span may have covered it: then that one's reservation is around this one's. A span
+    that belongs to a guard which is not the one of this context stays with it.
+    """
+    if node is None:
+        return None, None
+    before = node.reservation
+    if before is None or before.is_settled:
+        return None, node
+    present = otel_context.get_value(KEY)
+    here = present if isinstance(present, Reservation) else None
+    if here is None or here in _chain(before):
+        return before, node
+    return None, node if before in _chain(here) else None
+
+
+def _chain(reservation: Reservation | None) -> list[Reservation]:
+    found: list[Reservation] = []
+    while reservation is not None:
+        found.append(reservation)
+        reservation = reservation.outer
+    return found
+
+
+def _mark_refused(span: Any, node: SpanNode | None, decision: Decision) -> None:
+    if node is None:
+        return
+    mark(span, decision)
+    facts = facts_for(span)
+    if facts is not None:
+        facts[NOT_SENT] = True
+
+
+def mark(span: Any, decision: Decision) -> None:
+    """Say on a span what a guard has decided; nothing where no rule was asked."""
+    if decision.rule and span.is_recording():
+        span.set_attribute(names.GUARD_ACTION, decision.action)
+        span.set_attribute(names.GUARD_RULE, decision.rule)
+        span.set_attribute(names.GUARD_REASON, decision.reason)
+
+
+def guarded(original: Callable[..., Any], describe: Describe, is_on: Callable[[], bool]) -> Callable[..., Any]:
+    """Return a client's method whose calls are guarded while the switch is on."""
+
+    @functools.wraps(original)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if not is_on() or present_guards() is None:
+            return original(self, *args, **kwargs)
+        with _CallGuard(lambda engine: describe(engine, self, args, kwargs)):
+            return original(self, *args, **kwargs)
+
+    return call
+
+
+def guarded_async(
+    original: Callable[..., Coroutine[Any, Any, Any]], describe: Describe, is_on: Callable[[], bool]
+) -> Callable[..., Coroutine[Any, Any, Any]]:
+    """Return a client's coroutine method whose calls are guarded while the switch is on."""
+
+    @functools.wraps(original)
+    async def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if not is_on() or present_guards() is None:
+            return await original(self, *args, **kwargs)
+        guarding = _CallGuard(lambda engine: describe(engine, self, args, kwargs))
+        if not _is_asyncio():  # another kind of loop: there is no way to ask beside it
+            with guarding:
+                return await original(self, *args, **kwargs)
+        async with guarding:
+            return await original(self, *args, **kwargs)
+
+    return call
+
+
+def _is_asyncio() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
