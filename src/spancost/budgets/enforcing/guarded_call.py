@@ -13,6 +13,7 @@ from opentelemetry.trace import get_current_span
 from spancost import names
 from spancost.budget_guard import guard, present_guards, reserved
 from spancost.budgets.decision import ALLOWED, BudgetExceeded, Decision
+from spancost.budgets.guard import EVERYTHING
 from spancost.budgets.reservation import KEY, Reservation
 from spancost.capture.aws.facts import NOT_SENT
 from spancost.capture.facts import NODE_ATTRIBUTE, facts_for
@@ -30,7 +31,7 @@ _PLACE: Final = "budgets.enforce"
 class Wanted(NamedTuple):
     """What is known of a call before it is made."""
 
-    scope: str
+    component: str
     """The component that will be charged."""
     values: Mapping[str, str]
     """Model, provider, operation, as far as they are known."""
@@ -48,7 +49,7 @@ class _CallGuard(guard):
     __slots__ = ("_look",)
 
     def __init__(self, look: Callable[[CostEngine], Wanted | None]) -> None:
-        super().__init__("*")
+        super().__init__(EVERYTHING)
         self._look = look
 
     def _reserve(self) -> tuple[Decision, Reservation | None]:
@@ -60,11 +61,12 @@ class _CallGuard(guard):
             if wanted is None:
                 return ALLOWED, None
             span = get_current_span()
-            node = _node_of_call(span, wanted.scope)
-            values = {**present_values(), **wanted.values}
+            node = _node_of_call(span, wanted.component)
+            # Not the component as scope: a rule may have its name, and would be asked alone.
+            values = {**present_values(), **wanted.values, "component": wanted.component}
             outer, node = _around(node)
             try:
-                decision, reservation = reserved(wanted.scope, wanted.reserve_usd, values, outer)
+                decision, reservation = reserved(EVERYTHING, wanted.reserve_usd, values, outer)
             except BudgetExceeded as refused:
                 _mark_refused(span, node, refused.decision)
                 raise
@@ -139,10 +141,11 @@ def guarded(original: Callable[..., Any], describe: Describe, is_on: Callable[[]
 
     @functools.wraps(original)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        bound = _bound(original, self)
         if not is_on() or present_guards() is None:
-            return original(self, *args, **kwargs)
+            return bound(*args, **kwargs)
         with _CallGuard(lambda engine: describe(engine, self, args, kwargs)):
-            return original(self, *args, **kwargs)
+            return bound(*args, **kwargs)
 
     return call
 
@@ -154,16 +157,22 @@ def guarded_async(
 
     @functools.wraps(original)
     async def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        bound = _bound(original, self)
         if not is_on() or present_guards() is None:
-            return await original(self, *args, **kwargs)
+            return await bound(*args, **kwargs)
         guarding = _CallGuard(lambda engine: describe(engine, self, args, kwargs))
         if not _is_asyncio():  # another kind of loop: there is no way to ask beside it
             with guarding:
-                return await original(self, *args, **kwargs)
+                return await bound(*args, **kwargs)
         async with guarding:
-            return await original(self, *args, **kwargs)
+            return await bound(*args, **kwargs)
 
     return call
+
+
+def _bound(method: Any, instance: Any) -> Callable[..., Any]:
+    """Return a method as an attribute of its object would be: wrappers of instrumentations look at that."""
+    return method.__get__(instance, type(instance))
 
 
 def _is_asyncio() -> bool:

@@ -90,13 +90,13 @@ class Options:
         self._reserve_usd = reserve_usd
         self._tenant = tenant if callable(tenant) else None
         self._route = route
-        self._exempt = tuple(exempt)
+        self._exempt = tuple(prefix.rstrip("/") for prefix in exempt)
         self._refuses_throttled = on_throttle == REFUSE
         self._show_amounts = show_amounts
 
     def is_exempt(self, path: str) -> bool:
         """True for a path that is below one of the exempt ones."""
-        return any(path == prefix or path.startswith(prefix.rstrip("/") + "/") for prefix in self._exempt)
+        return any(path == prefix or path.startswith(f"{prefix}/") for prefix in self._exempt)
 
     def guard_of(self, request: Any, tenant: str | None) -> guard | None:
         """Return the guard of a request; None if a callable of the options has failed.

@@ -14,7 +14,7 @@ from spancost.each_step import Session
 
 _Environ = dict[str, Any]
 _StartResponse = Callable[..., Any]
-_App = Callable[[_Environ, _StartResponse], Iterable[bytes]]
+_App = Callable[[Any, Any], Any]
 
 _STATUS_LINE = "429 Too Many Requests"
 
