@@ -42,10 +42,10 @@ _IN_USD, _OUT_USD = 0.15e-6, 0.60e-6
 _HAIKU_IN_USD, _HAIKU_OUT_USD = 1e-6, 5e-6
 """claude-haiku-4-5, per token."""
 _TEXT = "x" * 300
-_ASK: Mapping[str, Any] = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": _TEXT}], "max_tokens": 100}
+_ASK: Any = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": _TEXT}], "max_tokens": 100}
 _USD = 75 * _IN_USD + 100 * _OUT_USD
 """What one such call costs: the server counts a token for four characters."""
-_CLAUDE: Mapping[str, Any] = {**_ASK, "model": "claude-haiku-4-5"}
+_CLAUDE: Any = {**_ASK, "model": "claude-haiku-4-5"}
 _CLAUDE_USD = 75 * _HAIKU_IN_USD + 48 * _HAIKU_OUT_USD
 """Its answers have 48 tokens whatever is allowed."""
 _INSTRUMENTORS = (OpenAIInstrumentor, AnthropicInstrumentor, BotocoreInstrumentor)
@@ -313,7 +313,7 @@ def test_a_list_of_models_or_a_count_of_tokens_is_no_call(server: LlmServer) -> 
 
 
 def test_a_model_without_a_price_follows_the_choice_of_the_rule(server: LlmServer) -> None:
-    ask = {**_ASK, "model": "no-such-model"}
+    ask: Any = {**_ASK, "model": "no-such-model"}
     assuming = _rule(0.2, on_unpriced=ASSUME_USD, assume_usd=0.25)
     with _enforced(assuming), pytest.raises(BudgetExceeded, match="less than the call may cost"):
         _openai(server).chat.completions.create(**ask)
