@@ -507,6 +507,31 @@ def test_the_store_is_named_by_file_or_variable(store: str, tmp_path: Path) -> N
     assert _read(tmp_path, "store: memory", {"SPANCOST_BUDGET_STORE": store}).budget_store == store
 
 
+@pytest.mark.parametrize(
+    ("text", "components"),
+    [("[llm, aws]", ("llm", "aws")), ("[aws, llm]", ("llm", "aws")), ("aws", ("aws",)), ("off", ()), ("[]", ())],
+)
+def test_what_is_enforced_is_named_by_file_variable_or_argument(
+    text: str, components: tuple[str, ...], tmp_path: Path
+) -> None:
+    assert _read(tmp_path, f"enforce: {text}").budget_enforce == components
+    said = text.strip("[]") or "off"
+    assert _read(tmp_path, "enforce: [llm]", {"SPANCOST_ENFORCE": said}).budget_enforce == components
+    assert _read(tmp_path, "enforce: [llm]", budget_enforce=components).budget_enforce == components
+    assert _read(tmp_path, "store: memory").budget_enforce == ()
+
+
+def test_what_cannot_be_enforced_is_told_with_what_can_be(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"budgets\.enforce\[1\]: 'http' is not accepted: a list of llm, aws, or off"):
+        _read(tmp_path, "enforce: [llm, http]")
+    with pytest.raises(ConfigError, match=r"SPANCOST_ENFORCE: 'openai' is not accepted: a list of llm, aws, or off"):
+        _read(tmp_path, "store: memory", {"SPANCOST_ENFORCE": "openai"})
+    with pytest.raises(ConfigError, match=r"budget_enforce\[0\]: 'compute' is not accepted"):
+        _read(tmp_path, "store: memory", budget_enforce=("compute",))
+    with pytest.raises(ConfigError, match=r"budgets\.enforce_output_tokens: 0 is not accepted"):
+        _read(tmp_path, "enforce_output_tokens: 0")
+
+
 def test_a_password_of_the_store_is_not_taken_from_the_file_and_not_shown(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="redis-env:NAME and redis-file:PATH say where") as caught:
         _read(tmp_path, "store: redis://user:hunter2@cache:6379/0")

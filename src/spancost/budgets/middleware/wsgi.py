@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 from opentelemetry.trace import get_current_span
 
@@ -109,7 +109,7 @@ class BudgetWSGIMiddleware:
         files = environ.get("wsgi.file_wrapper")
         if isinstance(body, list | tuple) or (isinstance(files, type) and isinstance(body, files)):
             session.end()  # nothing is worked out any more, and the server may know a short way for it
-            return body
+            return cast("Iterable[bytes]", body)
         return _GuardedBody(body, session)
 
     def _refuse(self, environ: _Environ, start_response: _StartResponse, decision: Decision) -> Iterable[bytes]:
