@@ -171,13 +171,21 @@ class guard:
         """Decide, wait where the call is throttled, and return what covers its steps until it is ended."""
         decision, reservation = self._reserve()
         if decision.delay_s:
-            time.sleep(decision.delay_s)
+            try:
+                time.sleep(decision.delay_s)
+            except BaseException:
+                release(reservation)
+                raise
         return _Held(reservation)
 
     async def _begin_async(self) -> _Held:
         decision, reservation = await self._reserve_beside()
         if decision.delay_s:
-            await asyncio.sleep(decision.delay_s)
+            try:
+                await asyncio.sleep(decision.delay_s)
+            except BaseException:
+                release(reservation)
+                raise
         return _Held(reservation)
 
     # --- asking ---------------------------------------------------------------------------------------------------
@@ -260,9 +268,7 @@ def _let_go(asking: asyncio.Future[tuple[Decision, Reservation | None]]) -> None
         release(asking.result()[1])
 
 
-def reserved(
-    scope: str, reserve_usd: float | None, values: Mapping[str, str], outer: Reservation | None = None
-) -> tuple[Decision, Reservation | None]:
+def reserved(scope: str, reserve_usd: float | None, values: Mapping[str, str]) -> tuple[Decision, Reservation | None]:
     """Decide whether a call may be made now, and reserve what it may cost; nobody waits where it is throttled.
 
     Args:
@@ -272,8 +278,6 @@ def reserved(
 
         values: What is known of the call, by dimension.
 
-        outer: The reservation around it; that of the present context by default.
-
     Raises:
         BudgetExceeded: It may not.
 
@@ -282,9 +286,9 @@ def reserved(
     guards = present_guards()
     if guards is None:
         return ALLOWED, None
-    found = otel_context.get_value(KEY) if outer is None else outer
-    around = found if isinstance(found, Reservation) else None
-    decision, reservation = guards.reserve(scope, reserve_usd, values, _request_usd(), around)
+    found = otel_context.get_value(KEY)
+    outer = found if isinstance(found, Reservation) else None
+    decision, reservation = guards.reserve(scope, reserve_usd, values, _request_usd(), outer)
     if not decision.is_allowed:
         raise BudgetExceeded(decision)
     return decision, reservation

@@ -197,7 +197,7 @@ _each_call = pytest.mark.parametrize(("call", "usd"), _CALLS, ids=[call.__name__
 @_each_call
 @pytest.mark.parametrize("first", [True, False], ids=["zero-code", "after the instrumentors"])
 def test_a_call_is_settled_by_its_own_reservation_and_counted_once(
-    call: Callable[[LlmServer], None], usd: float, first: bool, server: LlmServer
+    call: Callable[[LlmServer], None], usd: float, first: bool, server: LlmServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     with _enforced(first=first) as world:
         with world.tracer.start_as_current_span("request"):
@@ -207,6 +207,7 @@ def test_a_call_is_settled_by_its_own_reservation_and_counted_once(
         assert _spent(world) == pytest.approx(usd, rel=1e-9)
         assert world.recorded.usd(names.LLM) == pytest.approx(usd, rel=1e-9)
         assert not world.engine.errors.counts
+        assert "detach" not in caplog.text
 
 
 @_each_call
@@ -262,6 +263,29 @@ def test_two_calls_inside_one_span_of_a_framework_are_settled_when_that_span_end
         assert _reserved(world) == 0.0
         assert _settled(world) == pytest.approx(2 * _USD, rel=1e-9)
         assert _spent(world) == pytest.approx(2 * _USD, rel=1e-9)
+
+
+@pytest.mark.parametrize("calls", [8, 70], ids=["some", "more than are kept"])
+def test_calls_at_the_same_time_inside_one_span_of_a_framework_leave_nothing_reserved(
+    calls: int, server: LlmServer
+) -> None:
+    async def together() -> None:
+        async with openai.AsyncOpenAI(base_url=server.openai_url, api_key="none", max_retries=0) as client:
+            await asyncio.gather(*(client.chat.completions.create(**_ASK) for _ in range(calls)))
+
+    usage = {"gen_ai.usage.input_tokens": 75 * calls, "gen_ai.usage.output_tokens": 100 * calls}
+    with _enforced(traced=False) as world:
+        framework = world.provider.get_tracer("framework")
+        with (
+            guard("*", 0.01),
+            framework.start_as_current_span("chat", attributes={"gen_ai.operation.name": "chat"}) as span,
+        ):
+            asyncio.run(together())
+            assert _reserved(world) > min(calls, 50) * _USD
+            span.set_attributes({"gen_ai.provider.name": "openai", "gen_ai.request.model": "gpt-4o-mini", **usage})
+        assert _reserved(world) == 0.0
+        assert _settled(world) == pytest.approx(calls * _USD, rel=1e-9)
+        assert _spent(world) == pytest.approx(calls * _USD, rel=1e-9)
 
 
 def test_a_call_inside_a_guard_and_below_a_framework_is_counted_once(server: LlmServer) -> None:
@@ -441,6 +465,7 @@ def test_a_boto3_call_is_guarded_settled_once_and_refused_when_the_budget_is_spe
             _put()
             assert _settled(world, "aws") == pytest.approx(_PUT_USD, rel=1e-9)
             _put()
+            assert _settled(world, "aws") == pytest.approx(2 * _PUT_USD, rel=1e-9)
             with pytest.raises(BudgetExceeded) as refused:
                 _put()
         assert refused.value.decision.reason == EXHAUSTED
@@ -576,11 +601,12 @@ print(json.dumps([early, first, patched, boto, call(), after]))
 @pytest.mark.parametrize(
     ("rules", "on", "seen"),
     [
-        (True, "('llm',)", ["BudgetExceeded", True, True]),
-        (True, "()", ["APIConnectionError", False, False]),
-        (False, "('llm',)", ["APIConnectionError", False, False]),
+        pytest.param(True, "('llm',)", ["BudgetExceeded", True, True], id="on"),
+        pytest.param(True, "()", ["APIConnectionError", False, False], id="off", marks=pytest.mark.long),
+        pytest.param(
+            False, "('llm',)", ["APIConnectionError", False, False], id="without budgets", marks=pytest.mark.long
+        ),
     ],
-    ids=["on", "off", "without budgets"],
 )
 def test_install_guards_clients_that_are_imported_later_and_shutdown_ends_it(
     rules: bool, on: str, seen: list[object]

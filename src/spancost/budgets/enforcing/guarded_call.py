@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import threading
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from opentelemetry import context as otel_context
 from opentelemetry.trace import get_current_span
 
 from spancost import names
 from spancost.budget_guard import guard, present_guards, reserved
 from spancost.budgets.decision import ALLOWED, BudgetExceeded, Decision
 from spancost.budgets.guard import EVERYTHING
-from spancost.budgets.reservation import KEY, Reservation
+from spancost.budgets.reservation import Reservation
 from spancost.capture.aws.facts import NOT_SENT
 from spancost.capture.facts import NODE_ATTRIBUTE, facts_for
 from spancost.meters.llm import operation_of
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from spancost.engine import CostEngine
 
 _PLACE: Final = "budgets.enforce"
+_MOST_CALLS: Final = 50
+"""Of one span; what later ones reserve is let go when they return."""
+_covering: Final = threading.Lock()
+"""Two calls of one span may begin at the same time. Never taken on the span path."""
 
 
 class Wanted(NamedTuple):
@@ -64,14 +68,13 @@ class _CallGuard(guard):
             node = _node_of_call(span, wanted.component)
             # Not the component as scope: a rule may have its name, and would be asked alone.
             values = {**present_values(), **wanted.values, "component": wanted.component}
-            outer, node = _around(node)
             try:
-                decision, reservation = reserved(EVERYTHING, wanted.reserve_usd, values, outer)
+                decision, reservation = reserved(EVERYTHING, wanted.reserve_usd, values)
             except BudgetExceeded as refused:
                 _mark_refused(span, node, refused.decision)
                 raise
-            if reservation is not None and node is not None and node.is_open:
-                reservation.take_over(node)
+            if reservation is not None and node is not None:
+                _cover(node, reservation)
         except BudgetExceeded:
             raise
         except Exception:
@@ -93,22 +96,22 @@ def _node_of_call(span: Any, component: str) -> SpanNode | None:
     return node if is_call else None
 
 
-def _around(node: SpanNode | None) -> tuple[Reservation | None, SpanNode | None]:
-    """Return the reservation around a call, and its span if that can be covered.
+def _cover(node: SpanNode, reservation: Reservation) -> None:
+    """Have the reservation of a call settle the span that is the call, unless it belongs to one that is unrelated.
 
-    An earlier call of the same span may have covered it: then that one's reservation is around this one's. A span
-    that belongs to a guard which is not the one of this context stays with it.
+    A span of a framework may be around several calls, also at the same time: then the reservation of an earlier one
+    is put around that of this one, and all of them are kept until the span has ended.
     """
-    if node is None:
-        return None, None
-    before = node.reservation
-    if before is None or before.is_settled:
-        return None, node
-    present = otel_context.get_value(KEY)
-    here = present if isinstance(present, Reservation) else None
-    if here is None or here in _chain(before):
-        return before, node
-    return None, node if before in _chain(here) else None
+    with _covering:
+        before = node.reservation
+        if before is not None and not before.is_settled and before not in _chain(reservation):
+            chain = _chain(before)
+            if len(chain) >= _MOST_CALLS or (reservation.outer is not None and reservation.outer not in chain):
+                return
+            reservation.outer = before
+        reservation.take_over(node)
+    if not node.is_open:  # ended meanwhile
+        reservation.leave(node)
 
 
 def _chain(reservation: Reservation | None) -> list[Reservation]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 CHARACTERS_PER_TOKEN: Final = 3
 """Fewer than in most texts, so that the estimate is above what is billed."""
 IMAGE_TOKENS: Final = 5_000
-"""Taken for each image of a request, whatever its size: more than the models bill for one."""
+"""Taken for each image of a request, whatever its size: about what a large one is billed as where that is most."""
 _LIMITS: Final = ("max_completion_tokens", "max_output_tokens", "max_tokens", "max_tokens_to_sample", "maxTokens")
 _PRICED: Final = frozenset({CHAT, TEXT_COMPLETION, EMBEDDINGS})
 _STANDARD_TIERS: Final = frozenset({"", "auto", "default", "standard", "standard_only"})
