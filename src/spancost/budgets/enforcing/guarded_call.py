@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 import threading
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 _PLACE: Final = "budgets.enforce"
 _MOST_CALLS: Final = 50
 """Of one span; what later ones reserve is let go when they return."""
-_covering: Final = threading.Lock()
+_covering = threading.Lock()
 """Two calls of one span may begin at the same time. Never taken on the span path."""
 
 
@@ -184,3 +185,13 @@ def _is_asyncio() -> bool:
     except RuntimeError:
         return False
     return True
+
+
+def _renew_lock() -> None:
+    """A thread that held it does not live on in a forked child."""
+    global _covering
+    _covering = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
