@@ -239,7 +239,7 @@ class _Held:
     def end_elsewhere(self) -> None:
         """The same in a context that it was not attached to."""
         self._token = None
-        _end(self._reservation)
+        release(self._reservation)
 
 
 class _Step:
