@@ -19,6 +19,7 @@ _COMMANDS: Final = {
     "explain": "explain",
     "prices": "prices",
     "attribution": "attribution",
+    "budgets": "budgets.command",
     "rules": "rules",
 }
 """Modules below `spancost.cli`, in the order of `--help`; each has what bears the command's name."""

@@ -85,6 +85,10 @@ class Column(NamedTuple):
     """One per row; the last row may be a sum."""
     is_key: bool = False
     """Keys are left-aligned, and give way where the table is too wide."""
+    styles: Sequence[str] = ()
+    """One per row, or none at all."""
+    is_text: bool = False
+    """Left-aligned as keys are, and whole as numbers are."""
 
 
 def print_table(out: Console, columns: Sequence[Column], *, sum_rows: int = 0) -> None:
@@ -104,11 +108,14 @@ def print_table(out: Console, columns: Sequence[Column], *, sum_rows: int = 0) -
             overflow = "fold" if folds else "ellipsis"
             table.add_column(column.title, overflow=overflow, no_wrap=not folds, width=widths[column.title])
         else:
-            table.add_column(column.title, justify="right", no_wrap=True, width=_width(column))
+            justify = "left" if column.is_text else "right"
+            table.add_column(column.title, justify=justify, no_wrap=True, width=_width(column))
     count = len(columns[0].cells)
     for index in range(count):
         style = "bold" if index >= count - sum_rows else ""
-        table.add_row(*(Text(column.cells[index], style=style) for column in columns))
+        table.add_row(
+            *(Text(column.cells[index], style=column.styles[index] if column.styles else style) for column in columns)
+        )
     width = out.width
     out.width = max(width, sum(widths.get(column.title, _width(column)) + _GAP for column in columns))
     try:

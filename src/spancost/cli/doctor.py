@@ -146,6 +146,7 @@ def doctor(
     installed = instrumentations()
     shell.extend(_instrumentation_checks(installed))
     shell.extend(_meters())
+    shell.extend(_budgets(config, path))
     quality = list(_quality(found.quality))
     checks = [*shell, ledger_check, *quality]
     unpriced = grouped(found.unpriced, () if config is None else config.own.custom)
@@ -256,6 +257,17 @@ def _attribution(config: Config | None) -> Iterable[Check]:
     for rule, first in shadowed(rules).items():
         text = f"attribution.rules[{rule}] can never give anything: rules[{first}] always comes first"
         yield Check("attribution", PROBLEM, text)
+
+
+def _budgets(config: Config | None, ledger: str) -> Iterable[Check]:
+    """Say what there is to know about budgets, where there are any."""
+    if config is None or not config.budget_rules:
+        return
+    from spancost.cli.budgets.findings import findings
+
+    for found in findings(config, ledger if os.path.exists(ledger) else "", time.time(), os.environ):
+        state = PROBLEM if found.is_problem else NOTE if found.is_note else OK
+        yield Check(found.subject, state, found.text)
 
 
 def _machine(config: Config | None, charged: Sequence[ComputeCharged]) -> Iterable[Check]:

@@ -1,0 +1,1 @@
+"""`spancost budgets`: how budgets stand, for people, for monitoring and for trying out who is told."""
