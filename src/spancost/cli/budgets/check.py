@@ -7,7 +7,7 @@ with details, the verdict as exit code; whatever goes wrong is UNKNOWN, told on 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, Final, NoReturn
 
@@ -68,15 +68,15 @@ class PluginCommand(TyperCommand):
         try:
             return super().make_context(*args, **kwargs)
         except Exception as error:
-            said = getattr(error, "message", "")
-            if not said:  # not of the command line: `--help`
+            said: Callable[[], str] | None = getattr(error, "format_message", None)
+            if said is None:  # not about the command line: `--help`
                 raise
-            _unknown(said)
+            _unknown(said())
 
 
 def check(
     rule: Annotated[
-        list[str] | None, typer.Argument(metavar="[RULE...]", help="Rules; all of them by default.")
+        list[str] | None, typer.Argument(metavar="RULE", help="Rules; all of them by default.")
     ] = None,
     key: KeyOption = None,
     warning: Annotated[

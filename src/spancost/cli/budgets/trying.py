@@ -169,7 +169,8 @@ def _print(alert: Alert, channels: Sequence[Channel]) -> None:
     for channel in channels:
         show(out, "")
         show(out, Text(f"{channel.name} ({channel.type})", style="bold cyan"))
-        show(out, Text("\n".join(f"  {line}" for line in written(channel, alert).splitlines())))
+        for line in written(channel, alert).splitlines():
+            typer.echo(f"  {shown(line)}")  # as it is: folded JSON is none
     show(out, "")
     show(out, Text("nothing was sent: --send delivers it"))
 
