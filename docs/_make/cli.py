@@ -20,7 +20,8 @@ _HEAD: Final = """\
 Data goes to stdout, messages to stderr. Exit codes: 0 fine; 1 something was found (by `doctor`,
 `attribution test`, `prices check`, `prices diff`, `prices coverage`, `ledger info --check` and `--fail-over`) or has no
 price (`explain`); 2 wrong usage, configuration or ledger. `spancost run` ends with the exit code of the
-application. `--help` after any command shows the same text.
+application, `spancost budgets check` with those of a monitoring plugin: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.
+`--help` after any command shows the same text.
 """
 _EXAMPLE: Final = re.compile(r"^[\s\b]*Examples?:\s*(.+)$", re.DOTALL)
 

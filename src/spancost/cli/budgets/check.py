@@ -75,9 +75,7 @@ class PluginCommand(TyperCommand):
 
 
 def check(
-    rule: Annotated[
-        list[str] | None, typer.Argument(metavar="RULE", help="Rules; all of them by default.")
-    ] = None,
+    rule: Annotated[list[str] | None, typer.Argument(metavar="RULE", help="Rules; all of them by default.")] = None,
     key: KeyOption = None,
     warning: Annotated[
         str | None,
