@@ -176,6 +176,17 @@ def test_the_verdict_is_the_exit_code(folder: Path, cli: Cli) -> None:
     assert details == ["WARNING: llm (acme) at 83 % ($83.00 of $100.00)", "OK: llm (globex) at 1 % ($1.00 of $100.00)"]
 
 
+def test_a_key_that_the_locale_does_not_know_ends_no_check(folder: Path, cli: Cli) -> None:
+    shop = books(folder)
+    shop.spend(101.0, tenant="münchen")
+    shop.book.close()
+    store = f"sqlite:{folder}/budgets.sqlite"
+    config = str(folder / "spancost.yaml")
+    done = cli("budgets", "check", "llm", "--config", config, "--store", store, PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (2, "")
+    assert done.stdout.startswith("BUDGETS CRITICAL - llm (m?nchen) at 101 %")
+
+
 def test_each_verdict_comes_from_a_real_store(folder: Path, ask: Ask) -> None:
     shop = books(folder)
     shop.spend(1.0, tenant="globex")

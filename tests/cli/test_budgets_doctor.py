@@ -14,6 +14,7 @@ from tests.budgets.books import UNKNOWN
 from tests.cli.budget_shop import books, folder
 from tests.cli.conftest import Cli
 from tests.cli.test_budgets_status import batch
+from tests.support.redis_server import RedisServer
 
 __all__ = ["folder"]
 
@@ -90,6 +91,20 @@ def test_a_store_that_cannot_be_reached_or_written_is_a_problem(folder: Path, st
     ((is_problem, _, text),) = of("budget store", found(folder))
     assert is_problem
     assert said in text
+
+
+def test_a_redis_server_is_asked_and_written_to(folder: Path, tmp_path: Path) -> None:
+    (folder / "spancost.yaml").write_text(
+        "budgets: {store: 'redis-file:url', rules: [{name: all, budget: {limit_usd: 1, window: day}}]}",
+        encoding="utf-8",
+    )
+    with RedisServer(tmp_path / "redis") as server:
+        (folder / "url").write_text(server.url, encoding="utf-8")
+        ((is_problem, _, text),) = of("budget store", found(folder))
+    assert not is_problem
+    assert "all processes that share it" in text
+    ((is_problem, _, text),) = of("budget store", found(folder))
+    assert is_problem
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

@@ -68,7 +68,7 @@ def test_a_key_has_its_own_periods_and_together_they_are_the_sum_without_a_limit
 
 def test_the_plot_marks_the_limit_and_the_period_that_goes_on(week: float, ask: Ask) -> None:
     lines = ask("history", "day").stdout.splitlines()
-    assert lines[0] == "day, day, limit $50.00"
+    assert lines[0] == "day: window day, limit $50.00"
     rows = [line for line in lines if "%" in line]
     assert len(rows) == 5
     # The longest bar is $60, 40 characters; the mark is at 50/60 of them.

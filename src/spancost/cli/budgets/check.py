@@ -6,6 +6,7 @@ with details, the verdict as exit code; whatever goes wrong is UNKNOWN, told on 
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable, Sequence
 from enum import StrEnum
@@ -130,7 +131,7 @@ def check(
         _unknown(f"{type(error).__name__}: {error}")
     if not lines:
         _unknown("nothing is known of these rules" if key is None else f"nothing is known of the key {key!r}")
-    sys.stdout.write(text)
+    _say(text)
     raise typer.Exit(code)
 
 
@@ -284,6 +285,13 @@ def _plain(text: str) -> str:
     return shown(" ".join(text.split())).replace("|", "/")
 
 
+def _say(text: str) -> None:
+    """Print whatever the locale: a key that it does not know must not end the plugin."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    sys.stdout.write(text)
+
+
 def _unknown(said: str) -> NoReturn:
-    sys.stdout.write(f"{_SERVICE} UNKNOWN - {_plain(said)}\n")
+    _say(f"{_SERVICE} UNKNOWN - {_plain(said)}\n")
     raise typer.Exit(EXIT_UNKNOWN)

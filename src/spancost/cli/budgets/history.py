@@ -219,7 +219,7 @@ def _document(row: _Row, limit_usd: float | None) -> dict[str, Any]:
 def _print(found: _History) -> None:
     out = console()
     name = found.rule.name if found.key is None else f"{found.rule.name} ({found.key})"
-    title = f"{shown(name)}, {found.window}"
+    title = f"{shown(name)}: window {found.window}"
     if found.limit_usd is not None:
         title += f", limit {usd(found.limit_usd)}"
     show(out, Text(title, style="bold"))
