@@ -10,7 +10,7 @@ from spancost.cli.budgets.status import status
 from spancost.cli.budgets.trying import try_rule
 
 budgets = typer.Typer(
-    help="See how budgets stand, check them, look back, and try who is told.",
+    help="Show how budgets stand, check them, and try alerts.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
