@@ -80,6 +80,8 @@ def view_of_ledger(
     admitted = _book(rules, Origin())
     cells: dict[Cell, Sums] = {}
     coarse: dict[str, int] = {}
+    known: dict[tuple[int, int, int], list[tuple[int, int]]] = {}
+    """By rule and time of a row: the slots that it is added to, each with its track."""
     for row in reader.each_charge(_KEYS, Selection(since_minute=since)):
         book, line, labels, whose = _what(row, rules, books)
         if line.status == names.DUPLICATE:
@@ -87,19 +89,22 @@ def view_of_ledger(
         for place, key in book.matcher.of_charge(line, labels, whose):
             if row.is_idle and not shapes[place].include_idle:
                 continue
+            time = (place, row.begin_minute, row.end_minute)
+            slots = known.get(time)
+            if slots is None:
+                slots, is_coarse = _slots(tracks[place], firsts[place], row)
+                known[time] = slots
+                if is_coarse:
+                    name = rules[place].name
+                    coarse[name] = max(coarse.get(name, 0), row.end_minute)
+            if not slots:
+                continue
             key = admitted.admitted_key(place, key)
             added = book.sums_of(place, line, row.usd, row.charge_count)
-            name = rules[place].name
-            for track, first in zip(tracks[place], firsts[place], strict=True):
-                slot, last = track.slot_of(row.begin_minute), track.slot_of(row.end_minute - 1)
-                if last < first:
-                    continue
-                if last != slot:
-                    coarse[name] = max(coarse.get(name, 0), row.end_minute)
-                if slot >= first:
-                    cell = Cell(name, track.index, key, slot)
-                    before = cells.get(cell)
-                    cells[cell] = added if before is None else before.plus(added)
+            for track, slot in slots:
+                cell = Cell(rules[place].name, track, key, slot)
+                before = cells.get(cell)
+                cells[cell] = added if before is None else before.plus(added)
     view = View()
     for cell, sums in cells.items():
         view.set(cell, sums)
@@ -128,6 +133,19 @@ def seen_rules(reader: LedgerReader, rules: Sequence[AnyRule]) -> set[str]:
 def unanswered(rules: Iterable[AnyRule]) -> dict[str, str]:
     """Return the rules that a ledger cannot answer, with the reason."""
     return {rule.name: REQUESTS_UNKNOWN for rule in rules if isinstance(rule, RequestRule)}
+
+
+def _slots(tracks: Sequence[Track], firsts: Sequence[float], row: ChargeRow) -> tuple[list[tuple[int, int]], bool]:
+    """Return the slots that a row is added to, each with its track, and whether it is longer than one that counts."""
+    found: list[tuple[int, int]] = []
+    is_coarse = False
+    for track, first in zip(tracks, firsts, strict=True):
+        slot, last = track.slot_of(row.begin_minute), track.slot_of(row.end_minute - 1)
+        if last >= first:
+            is_coarse = is_coarse or last != slot
+            if slot >= first:
+                found.append((track.index, slot))
+    return found, is_coarse
 
 
 def _what(
