@@ -6,7 +6,6 @@ with details, the verdict as exit code; whatever goes wrong is UNKNOWN, told on 
 
 from __future__ import annotations
 
-import io
 import sys
 from collections.abc import Callable, Sequence
 from enum import StrEnum
@@ -287,8 +286,9 @@ def _plain(text: str) -> str:
 
 def _say(text: str) -> None:
     """Print whatever the locale: a key that it does not know must not end the plugin."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")
+    reconfigure: Callable[..., None] | None = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="replace")
     sys.stdout.write(text)
 
 
