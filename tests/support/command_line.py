@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+from spancost.budgets.stores.sqlite import SqliteStore
 from tests.offline.traces import Span, otlp_lines
 
 _EXAMPLE = "Example:"
@@ -87,16 +88,19 @@ def _chat(requests: int, tokens: int) -> str:
 
 
 def fill(folder: Path, ledger: Path) -> None:
-    """Write the files that examples name: a ledger, traces, own prices, attribution and budget rules."""
+    """Write the files that examples name: a ledger, a store of budgets, traces, own prices, and rules."""
     shutil.copy(ledger, folder / "spancost.sqlite")
     for name, requests, tokens in (("traces", 12, 1000), ("main", 10, 1000), ("branch", 12, 1200)):
         (folder / f"{name}.jsonl").write_text(_chat(requests, tokens), encoding="utf-8")
     (folder / "spancost.yaml").write_text(
         'attribution:\n  rules:\n    - {route: "/*", feature: shop}\n'
         'custom:\n  - {name: "pdf.*", unit: page, usd: 0.002}\n'
-        "budgets:\n  rules:\n    - {name: llm-daily, budget: {limit_usd: 50, window: rolling 24h}}\n",
+        "budgets:\n  store: sqlite:budgets.sqlite\n  rules:\n    - {name: llm-daily, budget: {limit_usd: 50, window: rolling 24h}}\n",
         encoding="utf-8",
     )
+    store = SqliteStore(folder / "budgets.sqlite")
+    store.create()
+    store.close()
     (folder / "prices.yaml").write_text(
         "prices:\n  - {price: aws.dynamodb.on_demand.write, usd: 0.0000005, unit: WRU}\n", encoding="utf-8"
     )

@@ -113,7 +113,7 @@ def check(
     \b
     Examples:
       spancost budgets check
-      spancost budgets check llm-monthly --key acme -w 70% --incomplete unknown
+      spancost budgets check llm-daily -w 70% --incomplete unknown
     """
     bounds = (_bound("--warning", warning), _bound("--critical", critical))
     if bounds[0] is not None and bounds[1] is not None and bounds[0] > bounds[1]:

@@ -96,8 +96,8 @@ def history(
 
     \b
     Examples:
-      spancost budgets history llm-monthly --key acme
-      spancost budgets history llm-monthly --ledger spancost.sqlite --format csv
+      spancost budgets history llm-daily
+      spancost budgets history llm-daily --ledger spancost.sqlite --format csv
     """
     try:
         config = configured(config_file)

@@ -59,9 +59,8 @@ def status(
     \b
     Examples:
       spancost budgets status
-      spancost budgets status --rule llm-monthly --key acme --format json
-      spancost budgets status --store redis-env:BUDGETS_REDIS_URL
-      spancost budgets status --prometheus http://prometheus:9090
+      spancost budgets status --rule llm-daily --format json
+      spancost budgets status --ledger spancost.sqlite
     """
     source = Source(config_file=config_file, store=store, ledger=ledger, prometheus=prometheus)
     try:

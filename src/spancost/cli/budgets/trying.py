@@ -62,9 +62,9 @@ def try_rule(
 
     \b
     Examples:
-      spancost budgets test llm-monthly
-      spancost budgets test llm-monthly --send --channel ops
-      spancost budgets test llm-monthly --send --channel ops --resolve
+      spancost budgets test llm-daily
+      spancost budgets test llm-daily --send
+      spancost budgets test llm-daily --send --resolve
     """
     try:
         config = configured(config_file)
