@@ -95,7 +95,8 @@ def fill(folder: Path, ledger: Path) -> None:
     (folder / "spancost.yaml").write_text(
         'attribution:\n  rules:\n    - {route: "/*", feature: shop}\n'
         'custom:\n  - {name: "pdf.*", unit: page, usd: 0.002}\n'
-        "budgets:\n  store: sqlite:budgets.sqlite\n  rules:\n    - {name: llm-daily, budget: {limit_usd: 50, window: rolling 24h}}\n",
+        "budgets:\n  store: sqlite:budgets.sqlite\n"
+        "  rules:\n    - {name: llm-daily, budget: {limit_usd: 50, window: rolling 24h}}\n",
         encoding="utf-8",
     )
     store = SqliteStore(folder / "budgets.sqlite")
