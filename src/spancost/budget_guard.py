@@ -87,7 +87,7 @@ class guard:
         guards = present_guards()
         if guards is None:
             return ALLOWED
-        return guards.ask(self._scope, self._reserve_usd, self._known(), _request_usd())
+        return guards.ask(self._scope, self._reserve_usd, self._known(), _request_usd(), _present_reservation())
 
     # --- as a context manager -------------------------------------------------------------------------------------
 
@@ -201,7 +201,10 @@ class guard:
         if present_guards() is None:
             return ALLOWED, None
         call = functools.partial(copy_context().run, self._reserve)
-        asking = asyncio.get_running_loop().run_in_executor(_pool(), call)
+        try:
+            asking = asyncio.get_running_loop().run_in_executor(_pool(), call)
+        except RuntimeError:  # the interpreter is ending: no thread is started any more
+            return self._reserve()
         try:
             return await asyncio.shield(asking)
         except asyncio.CancelledError:
@@ -286,12 +289,15 @@ def reserved(scope: str, reserve_usd: float | None, values: Mapping[str, str]) -
     guards = present_guards()
     if guards is None:
         return ALLOWED, None
-    found = otel_context.get_value(KEY)
-    outer = found if isinstance(found, Reservation) else None
-    decision, reservation = guards.reserve(scope, reserve_usd, values, _request_usd(), outer)
+    decision, reservation = guards.reserve(scope, reserve_usd, values, _request_usd(), _present_reservation())
     if not decision.is_allowed:
         raise BudgetExceeded(decision)
     return decision, reservation
+
+
+def _present_reservation() -> Reservation | None:
+    found = otel_context.get_value(KEY)
+    return found if isinstance(found, Reservation) else None
 
 
 def present_guards() -> Guards | None:

@@ -22,6 +22,7 @@ from spancost.window import (
     INNER,
     LATE_INNER,
     NOBODY,
+    POSITIONS,
     UNATTRIBUTED,
     Attribution,
     Batch,
@@ -362,12 +363,21 @@ class Fold:
         """Keep a charge, which is booked as any other, out of the budgets that a guard has added it to."""
         key = GuardedKey(minute, charge.line, labels, attribution, rules)
         sums = self._guarded.get(key)
+        if sums is None and not self._is_booked(minute, charge.line, labels, attribution):
+            key = GuardedKey(minute, _without_resource(charge.line), _OTHER_LABELS, _EVERYBODY, rules)
+            sums = self._guarded.get(key)
         if sums is None:
             sums = self._guarded[key] = ChargeSum()
         sums.quantity += charge.quantity
         sums.list_usd += charge.list_usd
         sums.usd += charge.usd
         sums.count += calls
+
+    def _is_booked(self, minute: int, line: PriceLine, labels: EntryLabels, attribution: Attribution) -> bool:
+        """True unless the charges with these labels are beyond the bound, and went to `other`."""
+        if len(self._charges) < _MAX_KEYS:
+            return True
+        return any(ChargeKey(minute, line, labels, attribution, position) in self._charges for position in POSITIONS)
 
     def _inner(self, booked: Sequence[Booked], labels: EntryLabels, inherited: Attribution) -> None:
         for charge, own, position, minute, calls in booked:

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncGenerator, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from typing import Any
 
 import pytest
@@ -19,6 +19,7 @@ from spancost import BudgetExceeded, add_usage, attribute, guard, names
 from spancost.budgets.decision import (
     ALLOW,
     BREACHED_RULE,
+    COVERED,
     EXHAUSTED,
     NO_BUDGET,
     REQUEST_LIMIT,
@@ -122,9 +123,9 @@ def test_what_does_not_fit_is_refused_with_the_reason_and_when_to_come_again() -
 
 def test_what_others_have_reserved_counts_until_it_is_settled() -> None:
     with _world() as world, world.tracer.start_as_current_span("request"), guard("llm", 0.75):
-        decision = guard("llm", 0.5).decide()
+        decision = Context().run(guard("llm", 0.5).decide)  # somebody else's: this one has the money reserved
         assert (decision.reason, decision.reserved_usd, decision.is_allowed) == (RESERVED, 0.75, False)
-        assert guard("llm", 0.25).decide().is_allowed
+        assert Context().run(guard("llm", 0.25).decide).is_allowed
     # Left without a charge: nothing stays reserved.
     with _world() as world:
         with world.tracer.start_as_current_span("request"), pytest.raises(RuntimeError), guard("llm", 0.75):
@@ -482,7 +483,7 @@ def test_a_guard_that_is_left_in_another_context_reserves_nothing_any_more() -> 
     with _world() as world:
         shared = guard("llm", reserve_usd=0.25)
         with shared:
-            copy_context().run(shared.__enter__)  # as a web framework runs both halves of a generator in its threads
+            Context().run(shared.__enter__)  # as a web framework runs both halves of a generator in its threads
             with ThreadPoolExecutor(1) as pool:
                 assert _reserved(world) == 0.5
                 pool.submit(shared.__exit__, None, None, None).result()
@@ -584,3 +585,44 @@ def test_a_budget_of_a_route_is_asked_while_the_route_of_the_request_is_not_know
                 assert guard("*", 2.0).decide().reason == (TOO_LITTLE if route == "/chat/{id}" else NO_BUDGET)
             request.end()
             assert _spent(world, "chats") == spent
+
+
+def test_a_call_inside_a_guarded_block_uses_what_the_block_has_reserved() -> None:
+    with _world() as world:
+        with world.tracer.start_as_current_span("request"):
+            with guard("llm", 0.75) as outer:
+                assert outer.reserve_usd == 0.75
+                with guard("llm", 0.5) as inner:
+                    assert (inner.action, inner.reason) == (ALLOW, COVERED)
+                    add_usage("work", 1, "unit", 0.25)
+                    with pytest.raises(BudgetExceeded), guard("llm", 0.5):  # 0.5 are promised to the one around it
+                        pass
+                with guard("llm", 0.5) as second:  # 0.25 of 0.75 are spent
+                    assert second.reason == COVERED
+                    add_usage("work", 1, "unit", 0.25)
+                assert _reserved(world) == 0.75
+                assert guard("llm", 0.25).decide().reason == COVERED
+                assert not guard("llm", 0.5).decide().is_allowed
+            assert _reserved(world) == 0.0
+        assert _spent(world) == 0.5
+
+
+def test_a_covered_call_that_outlives_its_block_keeps_the_reservation_of_the_block() -> None:
+    with _world() as world:
+        with world.tracer.start_as_current_span("request"):
+            with guard("llm", 0.75), guard("llm", 0.5):
+                stream = start(world.tracer, "chat", None, SpanKind.CLIENT)
+            assert _reserved(world) == 0.75
+            stream.set_attributes(chat(1200, 250))
+            stream.end()
+            assert _reserved(world) == 0.0
+        assert _spent(world) == pytest.approx(chat_usd(1200, 250), rel=1e-12)
+
+
+def test_a_spent_budget_says_when_its_window_ends_also_when_the_store_is_not_asked() -> None:
+    with _world() as world:
+        _spend(world, 1.0)
+        first, second = guard("llm", 0.0).decide(), guard("llm", 0.0).decide()
+        assert first.retry_after_s is not None
+        assert second.retry_after_s is not None
+        assert first.retry_after_s >= second.retry_after_s > first.retry_after_s - 60.0

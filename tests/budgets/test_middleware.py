@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import contextmanager
+from contextvars import Context
 from typing import Any
 
 import django
@@ -262,19 +263,19 @@ def test_impossible_options_are_refused_with_what_is_accepted(middleware: Any) -
 
 @_both
 def test_while_an_answer_is_streamed_its_worst_case_stays_reserved(serve: _Serve) -> None:
-    # The body asks itself: what is reserved for its request leaves too little for another one.
+    # The body asks for others: what is reserved for its request leaves too little for them.
     seen: list[bool] = []
 
     def wsgi(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
         start_response("200 OK", [])
         for _ in range(2):
-            seen.append(guard("work", 0.5).decide().is_allowed)
+            seen.append(Context().run(guard("work", 0.5).decide).is_allowed)
             yield b"x"
 
     async def asgi(scope: Any, receive: Any, send: Any) -> None:
         async def body() -> AsyncIterator[bytes]:
             for _ in range(2):
-                seen.append(guard("work", 0.5).decide().is_allowed)
+                seen.append(Context().run(guard("work", 0.5).decide).is_allowed)
                 yield b"x"
 
         await StreamingResponse(body())(scope, receive, send)

@@ -166,7 +166,7 @@ def test_reservations_that_end_while_the_store_is_away_become_sums_and_are_settl
                     add_usage("work", 1, "unit", 2.0**-12)
         assert not book.guards.settle()
         gc.collect()
-        assert sum(isinstance(one, Reservation) for one in gc.get_objects()) <= 2
+        assert sum(type(one) is Reservation for one in gc.get_objects()) <= 2
         store.is_away = False
         world.engine.flush()
         assert _spent(store) == 1200 * 2.0**-12

@@ -195,7 +195,10 @@ class BudgetBook:
         """See what others have spent, what time has changed, and what requests that go on have cost."""
         found: Sequence[CostlyRequest] = ()
         if self._costly_requests is not None and self.least_request_usd != float("inf"):
-            found = self._costly_requests(self.least_request_usd)
+            try:
+                found = self._costly_requests(self.least_request_usd)
+            except Exception:
+                self._errors.caught("budgets.requests")
         with self._lock:
             for request in found:
                 hits = self.matcher.of_request(request.labels, request.attribution)

@@ -15,6 +15,7 @@ ACTIONS: Final = (ALLOW, THROTTLE, BLOCK)
 
 NO_BUDGET: Final = "no_budget"
 WITHIN: Final = "within_budget"
+COVERED: Final = "covered"
 EXHAUSTED: Final = "exhausted"
 TOO_LITTLE: Final = "too_little_left"
 RESERVED: Final = "reserved"
@@ -26,6 +27,7 @@ BREACHED_RULE: Final = "breached"
 REASONS: Final = {
     NO_BUDGET: "No budget is about this call.",
     WITHIN: "There is money left.",
+    COVERED: "A guard around this one has reserved the money.",
     EXHAUSTED: "The budget is spent.",
     TOO_LITTLE: "What is left is less than the call may cost.",
     RESERVED: "What is left is reserved by calls that are still open.",

@@ -113,9 +113,8 @@ class Evaluator:
         )
 
     def _spent(self, name: str, track: int, window: Window, key: str, now: float) -> Sums:
-        if window.is_rolling:
-            return self._view.since(name, track, key, window.first_slot(now))
-        return self._view.at(name, track, key, window.first_slot(now))
+        # Of a calendar window that is one slot, unless the rule had shorter ones before; guards count alike.
+        return self._view.since(name, track, key, window.first_slot(now))
 
     def _spike(self, rule: SpikeRule, key: str, now: float) -> Reading:
         track = self._tracks[rule.name][0]

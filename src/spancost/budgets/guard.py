@@ -17,7 +17,7 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -27,6 +27,7 @@ from spancost.budgets.decision import (
     ALLOWED,
     BLOCK,
     BREACHED_RULE,
+    COVERED,
     EXHAUSTED,
     NEAR_LIMIT,
     REQUEST_LIMIT,
@@ -39,7 +40,7 @@ from spancost.budgets.decision import (
     Decision,
 )
 from spancost.budgets.matching import key_of
-from spancost.budgets.reservation import Reservation
+from spancost.budgets.reservation import Promise, Reservation
 from spancost.budgets.rules import ASSUME_USD, CLOSED, AnyRule, BudgetRule, RequestRule
 from spancost.budgets.rules import BLOCK as BLOCK_UNPRICED
 from spancost.budgets.store import (
@@ -53,6 +54,7 @@ from spancost.budgets.store import (
     Sums,
 )
 from spancost.budgets.store_breaker import StoreBreaker
+from spancost.charge import Charge, calls_of
 from spancost.errors import suggest
 from spancost.window import GuardedRule, as_utf8, label_text
 
@@ -69,6 +71,8 @@ _LONGEST_S: Final = 3600.0
 """A reservation whose spans have not ended by then is settled with what is known."""
 _AWAY_RETRY_S: Final = 1.0
 _LOOK_S: Final = 0.5
+_REMEMBERED_S: Final = 60.0
+"""A spent budget is looked at again after so long: its limit may be another one in the store's next life."""
 EVERYTHING: Final = "*"
 """Scope of a guard that asks all rules that may be about the call."""
 SCOPES: Final = (EVERYTHING, *names.COMPONENTS)
@@ -81,6 +85,22 @@ class _Asked(NamedTuple):
     key: str
     claim: Claim
     guarded: GuardedRule
+
+
+class _SpentOut(NamedTuple):
+    """A budget that is spent until its window ends: nobody has to ask the store for a while."""
+
+    decision: Decision
+    retry_after_s: float
+    since_s: float
+    """Monotonic."""
+
+    def decision_now(self) -> Decision | None:
+        """Return the decision as it is now, None if the store is to be asked again."""
+        passed_s = time.monotonic() - self.since_s
+        if passed_s >= min(self.retry_after_s, _REMEMBERED_S):
+            return None
+        return _later(self.decision, self.retry_after_s - passed_s)
 
 
 class Guards:
@@ -116,7 +136,7 @@ class Guards:
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         """One for each reservation that has ended: a span's end may put it there, also one inside of another."""
         self._live: dict[Reservation, None] = {}
-        self._spent_out: dict[tuple[int, str], tuple[float, Decision]] = {}
+        self._spent_out: dict[tuple[int, str], _SpentOut] = {}
         self._breaker = StoreBreaker()
         self._settling = threading.RLock()
         self._thread: threading.Thread | None = None
@@ -125,10 +145,15 @@ class Guards:
     # --- deciding -----------------------------------------------------------------------------------------------
 
     def ask(
-        self, scope: str, reserve_usd: float | None, values: Mapping[str, str], request_usd: float | None
+        self,
+        scope: str,
+        reserve_usd: float | None,
+        values: Mapping[str, str],
+        request_usd: float | None,
+        outer: Reservation | None = None,
     ) -> Decision:
         """Decide without reserving anything; see `reserve`."""
-        return self.reserve(scope, reserve_usd, values, request_usd, None, only_asks=True)[0]
+        return self.reserve(scope, reserve_usd, values, request_usd, outer, only_asks=True)[0]
 
     def reserve(
         self,
@@ -162,6 +187,7 @@ class Guards:
             ValueError: There is no such rule or scope.
         """
         asked: list[_Asked] = []
+        promised: list[Promise] = []
         now = self._book.now()
         if scope in names.COMPONENTS and scope not in self._by_name:
             values = {**values, "component": scope}
@@ -176,25 +202,39 @@ class Guards:
                     return refused, None
                 continue
             known = self._spent_out.get((place, key))
-            if known is not None and now < known[0]:
-                return _later(known[1], known[0] - now), None
+            if known is not None and (again := known.decision_now()) is not None:
+                return again, None
             amount = reserve_usd
             if amount is None:
                 amount = rule.assume_usd if rule.on_unpriced == ASSUME_USD else 0.0
                 if not amount and rule.when_unavailable == CLOSED:
                     return self._blocked(rule, key, UNPRICED, None, 0.0, now), None
+            cover = None if outer is None else outer.covering(rule.name, key, amount)
+            if cover is not None:  # reserved already, for the block that this call is in
+                promised.append((cover, rule.name, amount))
+                continue
             window = rule.window
             cell = Cell(rule.name, 0, key, window.slot_of(int(now // 60)))
             claim = Claim(cell, window.first_slot(now), rule.limit_usd, amount)
             asked.append(_Asked(rule, key, claim, GuardedRule(rule.name, key, self._unsure(place, values))))
         if not asked:
-            return ALLOWED, None
+            return self._covered(promised, only_asks=only_asks, outer=outer)
         before = self._settled
-        decision, reservation = self._reserve(asked, now, outer, only_asks=only_asks)
+        decision, reservation = self._reserve(asked, now, outer, promised, only_asks=only_asks)
         if decision.reason == RESERVED and self._settle_ended(before):
             # What has been reserved by calls of this process that have ended meanwhile is free now.
-            decision, reservation = self._reserve(asked, now, outer, only_asks=only_asks)
+            decision, reservation = self._reserve(asked, now, outer, promised, only_asks=only_asks)
         return decision, reservation
+
+    def _covered(
+        self, promised: Sequence[Promise], outer: Reservation | None, *, only_asks: bool
+    ) -> tuple[Decision, Reservation | None]:
+        """Allow a call for which a reservation around it has the money, or that no budget is about."""
+        if not promised:
+            return ALLOWED, None
+        _, name, usd = max(promised, key=lambda promise: promise[2])
+        decision = Decision(reason=COVERED, rule=name, reserve_usd=usd)
+        return decision, None if only_asks else self._open("", (), outer, promised)
 
     def _unsure(self, place: int, values: Mapping[str, str]) -> tuple[tuple[str, str], ...] | None:
         """Return what is known of a call if a rule looks at something that is not; what is charged says that itself."""
@@ -204,12 +244,18 @@ class Guards:
         return tuple((name, as_utf8(label_text(value))) for name, value in sorted(values.items()) if value)
 
     def _reserve(
-        self, asked: Sequence[_Asked], now: float, outer: Reservation | None, *, only_asks: bool
+        self,
+        asked: Sequence[_Asked],
+        now: float,
+        outer: Reservation | None,
+        promised: Sequence[Promise],
+        *,
+        only_asks: bool,
     ) -> tuple[Decision, Reservation | None]:
         lease = uuid.uuid4().hex
         claims = [one.claim._replace(usd=0.0) if only_asks else one.claim for one in asked]
         if not self._breaker.allows():
-            return self._without_store(asked, outer, now, only_asks=only_asks)
+            return self._without_store(asked, outer, now, promised, only_asks=only_asks)
         try:
             grant = self._book.store.reserve(lease, claims, now=now, expires_at=now + LEASE_S)
         except StoreUnavailableError as error:
@@ -218,7 +264,7 @@ class Guards:
             self._start_thread()
             self._errors.counts["budgets.guard"] = self._errors.counts.get("budgets.guard", 0) + 1
             self._errors.log_once("budgets.guard", "a guard could not ask the store of budgets in time: %s", error)
-            return self._without_store(asked, outer, now, only_asks=only_asks)
+            return self._without_store(asked, outer, now, promised, only_asks=only_asks)
         except BaseException:  # a time limit of the application, too: the one that was let to try must not stay at it
             self._breaker.failed()
             self._forsaken.append(lease)
@@ -232,7 +278,7 @@ class Guards:
                 return refused, None
         if not grant.is_granted:  # by what came in between: nobody's standing says why
             return self._blocked(asked[0].rule, asked[0].key, RESERVED, grant.standings[0], 0.0, now), None
-        return self._allowed(asked, grant.standings), None if only_asks else self._open(lease, asked, outer)
+        return self._allowed(asked, grant.standings), None if only_asks else self._open(lease, asked, outer, promised)
 
     def _refused(
         self, one: _Asked, standing: Standing, now: float, *, is_granted: bool, only_asks: bool
@@ -244,7 +290,7 @@ class Guards:
             decision = self._blocked(rule, one.key, EXHAUSTED, standing, wanted, now)
             if decision.retry_after_s is not None:
                 place = self._by_name[rule.name]
-                self._spent_out[place, one.key] = (now + min(decision.retry_after_s, 60.0), decision)
+                self._spent_out[place, one.key] = _SpentOut(decision, decision.retry_after_s, time.monotonic())
                 while len(self._spent_out) > _MAX_SPENT_OUT:
                     self._spent_out.pop(next(iter(self._spent_out)), None)
             return decision
@@ -281,7 +327,13 @@ class Guards:
         return worst or ALLOWED
 
     def _without_store(
-        self, asked: Sequence[_Asked], outer: Reservation | None, now: float, *, only_asks: bool
+        self,
+        asked: Sequence[_Asked],
+        outer: Reservation | None,
+        now: float,
+        promised: Sequence[Promise],
+        *,
+        only_asks: bool,
     ) -> tuple[Decision, Reservation | None]:
         """Decide by what this process has seen last, each rule as it was told to."""
         standings: list[Standing] = []
@@ -296,7 +348,7 @@ class Guards:
                 return _later(decision, max(_AWAY_RETRY_S, self._breaker.retry_after_s)), None
             standings.append(standing)
         decision = self._allowed(asked, standings)
-        return decision, None if only_asks else self._open("", asked, outer)
+        return decision, None if only_asks else self._open("", asked, outer, promised)
 
     def _refused_by_state(
         self, rule: AnyRule, key: str, reserve_usd: float | None, request_usd: float | None
@@ -367,10 +419,12 @@ class Guards:
 
     # --- settling -----------------------------------------------------------------------------------------------
 
-    def _open(self, lease: str, asked: Sequence[_Asked], outer: Reservation | None) -> Reservation:
+    def _open(
+        self, lease: str, asked: Sequence[_Asked], outer: Reservation | None, promised: Sequence[Promise] = ()
+    ) -> Reservation:
         reservations.mark_used()
         claims = {one.guarded: one.claim for one in asked}
-        reservation = Reservation(lease, claims, outer, self._note_ended)
+        reservation = Reservation(lease, claims, outer, self._note_ended, promised)
         self._live[reservation] = None
         self._start_thread()
         return reservation
@@ -463,16 +517,19 @@ class Guards:
         adds = self._adds
         for taken in reservation.drained():
             for guarded in taken.rules:
-                place = self._by_name[guarded.name]
-                rule = self._book.rules[place]
-                if not isinstance(rule, BudgetRule) or not self._book.matcher.is_about_line(place, taken.charge.line):
-                    continue
-                if taken.charge.line.status == names.DUPLICATE:
+                rule = self._book.rules[self._by_name[guarded.name]]
+                if not isinstance(rule, BudgetRule):
                     continue
                 cell = reservation.claims[guarded].cell._replace(slot=rule.window.slot_of(taken.minute))
-                sums = self._book.sums_of(place, taken.charge.line, taken.charge.usd, taken.calls)
-                before = adds.get(cell)
-                adds[cell] = sums if before is None else before.plus(sums)
+                for sums in self._sums_of(self._by_name[guarded.name], taken.charges):
+                    before = adds.get(cell)
+                    adds[cell] = sums if before is None else before.plus(sums)
+
+    def _sums_of(self, place: int, charges: Sequence[Charge]) -> Iterator[Sums]:
+        """Yield what the charges of one span add to a rule."""
+        for charge, calls in zip(charges, calls_of(charges), strict=True):
+            if charge.line.status != names.DUPLICATE and self._book.matcher.is_about_line(place, charge.line):
+                yield self._book.sums_of(place, charge.line, charge.usd, calls)
 
     def _send(self) -> bool:
         try:

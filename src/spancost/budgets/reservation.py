@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
-from spancost.charge import Charge, calls_of
+from spancost.charge import Charge
 from spancost.window import GuardedRule
 
 if TYPE_CHECKING:
@@ -27,15 +27,18 @@ is_used = False
 """No guard has been entered in this process yet: the span path looks no further."""
 
 
-class TakenCharge(NamedTuple):
-    """A charge that belongs to a reservation."""
+class TakenCharges(NamedTuple):
+    """The charges of one span that belong to a reservation."""
 
-    charge: Charge
-    calls: int
+    charges: tuple[Charge, ...]
     minute: int
-    """UTC minute of its span's end."""
+    """UTC minute of the span's end."""
     rules: frozenset[GuardedRule]
     """Those of the reservation's rules that it is settled with."""
+
+
+Promise: TypeAlias = "tuple[Reservation, str, float]"
+"""A reservation that covers another one inside of it, the name of the rule, and USD."""
 
 
 class Reservation:
@@ -48,10 +51,25 @@ class Reservation:
 
         outer: The reservation around it. A rule that both claim is settled by this one.
 
+        promised: What reservations around it have promised of theirs: those settle its charges with these rules.
+
         on_done: Called once when all that it covers has ended; may be called on any thread, also in a span's end.
     """
 
-    __slots__ = ("_is_left", "_once", "_open", "began_s", "claims", "id", "on_done", "outer", "rules", "taken")
+    __slots__ = (
+        "_is_left",
+        "_once",
+        "_open",
+        "_promised",
+        "_promises",
+        "began_s",
+        "claims",
+        "id",
+        "on_done",
+        "outer",
+        "rules",
+        "taken",
+    )
 
     def __init__(
         self,
@@ -59,13 +77,20 @@ class Reservation:
         claims: Mapping[GuardedRule, Claim],
         outer: Reservation | None,
         on_done: Callable[[Reservation], None],
+        promised: Sequence[Promise] = (),
     ) -> None:
         self.id = id
         self.claims = claims
         self.rules = frozenset(claims)
         self.outer = None if outer is None or outer.is_settled else outer
         self.on_done = on_done
-        self.taken: list[TakenCharge] = []
+        self.taken: list[TakenCharges] = []
+        self._promised = tuple(promised)
+        self._promises: dict[tuple[Reservation, str], float] = {}
+        """What reservations inside may use of this one, USD, by the name of the rule."""
+        for by, name, usd in self._promised:
+            by._promises[self, name] = usd
+            by.enter(self)
         self.began_s = time.monotonic()
         self._open: set[int] = set()
         self._is_left = False
@@ -106,15 +131,14 @@ class Reservation:
         if self._once:
             mine = _NO_RULES
         elif mine:
-            for charge, calls in zip(charges, calls_of(charges), strict=True):
-                mine = self._take(TakenCharge(charge, calls, minute, mine))
+            mine = self._take(TakenCharges(tuple(charges), minute, mine))
         rules = settled | mine
         return rules if self.outer is None else self.outer.take(charges, minute, rules)
 
-    def _take(self, taken: TakenCharge) -> frozenset[GuardedRule]:
+    def _take(self, taken: TakenCharges) -> frozenset[GuardedRule]:
         self.taken.append(taken)
         if self._once:
-            # Settled meanwhile. Who gets hold of the charge has it: this one, or the settlement that empties the list.
+            # Settled meanwhile. Who gets hold of them has them: this one, or the settlement that empties the list.
             try:
                 self.taken.remove(taken)
             except ValueError:
@@ -122,9 +146,28 @@ class Reservation:
             return _NO_RULES
         return taken.rules
 
-    def drained(self) -> list[TakenCharge]:
+    def covering(self, rule: str, key: str, usd: float) -> Reservation | None:
+        """Return the innermost reservation from here outwards that has so much left for a call inside of it."""
+        found: Reservation | None = self
+        while found is not None:
+            for guarded, claim in found.claims.items():
+                if guarded.name == rule and guarded.key == key and not found.is_settled:
+                    return found if found._left_of(guarded, claim.usd) >= usd else None
+            found = found.outer
+        return None
+
+    def _left_of(self, guarded: GuardedRule, usd: float) -> float:
+        for (_, name), promised in list(self._promises.items()):
+            if name == guarded.name:
+                usd -= promised
+        for taken in list(self.taken):
+            if guarded in taken.rules:
+                usd -= sum(charge.usd for charge in taken.charges)
+        return usd
+
+    def drained(self) -> list[TakenCharges]:
         """Return what was taken, each charge once."""
-        found: list[TakenCharge] = []
+        found: list[TakenCharges] = []
         while self.taken:
             try:
                 found.append(self.taken.pop())
@@ -165,6 +208,9 @@ class Reservation:
             mine = object()
             if self._once.setdefault("by", mine) is mine:  # in one step: it lets exactly one thread through
                 self.on_done(self)
+                for by, name, _ in self._promised:
+                    by._promises.pop((self, name), None)
+                    by.leave(self)
 
 
 def enter(context: Mapping[str, Any], node: SpanNode) -> None:

@@ -53,6 +53,8 @@ _FORK_TIMEOUT_S: Final = 2.0
 """How long a fork waits for who uses the file."""
 _RETRY_S: Final = 0.0005
 """About how long a process waits until it asks for the file again that another one is writing."""
+_PAGE: Final = 2000
+"""Cells of the feed that are read in one go."""
 _CHECKPOINT_PAGES: Final = 1000
 _LAST_RESORT_PAGES: Final = 50_000
 _BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
@@ -263,21 +265,21 @@ class SqliteStore:
                 sequence = self._add(connection, delivery, sequence)
             mark, seen = place_of(cursor)
             is_reset = cursor != 0 and (mark != self._mark or seen > sequence)
-            since = 0 if is_reset else seen
-            cells = [
-                (Cell(*row[:4]), Sums(*row[4:]))
-                for row in connection.execute(
-                    "SELECT rule, track, key, slot, usd, estimated_usd, unpriced, calls FROM cells WHERE seq > ? "
-                    "ORDER BY seq",
-                    (since,),
-                )
-            ]
-            bodies = connection.execute("SELECT body FROM states WHERE seq > ? ORDER BY seq", (since,)).fetchall()
-            answer = Changes(
-                cursor_at(self._mark, sequence), cells, [state_from_json(body) for (body,) in bodies], is_reset
-            )
+            mark, since = self._mark, 0 if is_reset else seen
+            cells: list[tuple[Cell, Sums]] = []
+            after = _read_page(connection, since, cells)
+            bodies = [] if after is not None else _states_since(connection, since)
+        while after is not None:  # a page at a time: the guards of this process use the same connection
+            with self._transaction(self._timeout_s, writes=False) as connection:
+                if self._mark != mark:
+                    break  # another file by now: the next exchange begins anew
+                after = _read_page(connection, after, cells)
+                if after is None:
+                    sequence = int(connection.execute("SELECT value FROM meta WHERE key = 'sequence'").fetchone()[0])
+                    bodies = _states_since(connection, since)
         self._bring_pages_home()
-        return answer
+        states = [state_from_json(body) for (body,) in bodies]
+        return Changes(cursor_at(mark, sequence), cells, states, is_reset)
 
     def _is_new(self, connection: sqlite3.Connection, delivery: Delivery) -> bool:
         writer = as_utf8(delivery.writer)
@@ -514,3 +516,18 @@ def _standing(connection: sqlite3.Connection, claim: Claim, lease: str, now: flo
     spent, unpriced = connection.execute(_SPENT, (rule, track, key, claim.first_slot)).fetchone()
     reserved = connection.execute(_RESERVED, (rule, key, now, lease)).fetchone()[0]
     return Standing(spent, reserved, unpriced)
+
+
+def _read_page(connection: sqlite3.Connection, after: int, cells: list[tuple[Cell, Sums]]) -> int | None:
+    """Add the next cells of the feed to a list; return where to go on, None if that was all."""
+    rows = connection.execute(
+        "SELECT rule, track, key, slot, usd, estimated_usd, unpriced, calls, seq FROM cells WHERE seq > ? "
+        "ORDER BY seq LIMIT ?",
+        (after, _PAGE),
+    ).fetchall()
+    cells += [(Cell(*row[:4]), Sums(*row[4:8])) for row in rows]
+    return int(rows[-1][8]) if len(rows) == _PAGE else None
+
+
+def _states_since(connection: sqlite3.Connection, since: int) -> list[tuple[str]]:
+    return connection.execute("SELECT body FROM states WHERE seq > ? ORDER BY seq", (since,)).fetchall()
