@@ -25,6 +25,13 @@ def share(part: float, whole: float) -> str:
     return f"{percent:.1f} %" if percent >= 0.05 else f"{significant(percent, 1, at_least_decimals=0)} %"
 
 
+def times(factor: float) -> str:
+    """Return how many times something is, with three significant digits: `1,160`, `14.4`."""
+    if not factor:
+        return "0"
+    return f"{round(factor):,}" if factor >= 100 else significant(factor, 3, at_least_decimals=0)
+
+
 def significant(value: float, digits: int, *, at_least_decimals: int) -> str:
     """Return a number that is not zero with so many significant digits, trailing zeros cut."""
     decimals = max(at_least_decimals, digits - 1 - math.floor(math.log10(abs(value))), 0)

@@ -43,8 +43,8 @@ class guard:
     Where no budgets are configured, and where spancost is off, everything is allowed.
 
     Args:
-        scope: Name of a rule, a component (`llm`, `aws`, ...), or `*` for all rules that may be about the call. A rule
-            that is no budget refuses while it is breached.
+        scope: Name of a rule, a component (`llm`, `aws`, ...), or `*` for all rules that may be about the call; of a
+            rule that is called like a component, the rule. A rule that is no budget refuses while it is breached.
 
         reserve_usd: The worst case, USD. Without it a rule with `on_unpriced: assume_usd` reserves that; one whose
             guards fail closed refuses; others only look whether the budget is spent.

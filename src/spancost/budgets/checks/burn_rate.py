@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final, NamedTuple
 
-from spancost.amounts import usd
+from spancost.amounts import times, usd
 from spancost.budgets.checks import inputs
 from spancost.budgets.checks.results import CheckResult
 from spancost.budgets.rules import SEVERITIES
@@ -93,7 +93,7 @@ def check_burn_rate(
     )
     firing = [pair for pair in pairs if pair.is_firing]
     worst = max(firing or pairs, key=lambda pair: (SEVERITIES.index(pair.severity), pair.long_rate))
-    rates = f"{worst.long_rate:.3g} times (long window) and {worst.short_rate:.3g} times (short window)"
+    rates = f"{times(worst.long_rate)} times (long window) and {times(worst.short_rate)} times (short window)"
     verdict = f"both above {worst.factor:g}" if firing else "no pair of windows is above its factor"
     if not firing and any(pair.is_too_slow for pair in pairs):
         verdict = f"less than {usd(slowest)} an hour does not count"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
-from spancost.amounts import share, usd
+from spancost.amounts import share, times, usd
 from spancost.budgets.alert import RESOLVED, Alert
 from spancost.budgets.store import FLEET, MACHINE, PROCESS
 
@@ -129,7 +129,7 @@ def instant(unix_s: float) -> str:
 def _figures(alert: Alert) -> str:
     """Return the figure that matters, beside its limit."""
     if alert.kind == "burn_rate":
-        return f"{alert.value:.3g} times as fast as it lasts (limit {alert.limit:.3g})"
+        return f"{times(alert.value)} times as fast as it lasts (limit {times(alert.limit)})"
     if alert.kind == "budget":
         return _spent(alert)
     if alert.kind == "forecast":

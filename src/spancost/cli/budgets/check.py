@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, NoReturn
 import typer
 from typer.core import TyperCommand
 
-from spancost.amounts import usd
+from spancost.amounts import times, usd
 from spancost.budgets.store import BREACHED, OK, RECOVERING, WARNING
 from spancost.cli.budgets.lines import BudgetLine, shown
 from spancost.cli.budgets.sources import (
@@ -219,7 +219,7 @@ def _figures(line: BudgetLine) -> str:
         return f"{line.name} at {_percent(line.ratio or 0.0)} ({usd(line.spend_usd)} of {usd(line.limit_usd)}){more}"
     if line.burn_rates:
         pair, fastest = max(line.burn_rates, key=lambda one: one[1])
-        return f"{line.name} {line.state}, burns {fastest:.3g}x over {pair}{more}"
+        return f"{line.name} {line.state}, burns {times(fastest)}x over {pair}{more}"
     if line.forecast_usd is not None:
         limit = "" if line.limit_usd is None else f" of {usd(line.limit_usd)}"
         return f"{line.name} {line.state}, {usd(line.forecast_usd)}{limit} expected{more}"
