@@ -500,7 +500,15 @@ def test_wrong_channel_is_told_by_its_name(text: str, message: str, tmp_path: Pa
 
 @pytest.mark.parametrize(
     "store",
-    ["auto", "memory", "sqlite:/tmp/a b.sqlite", "redis://127.0.0.1:6379/0", "redis-env:URL", "redis-file:/run/u"],
+    [
+        "auto",
+        "memory",
+        "sqlite:/tmp/a b.sqlite",
+        "redis://127.0.0.1:6379/0",
+        "unix:///run/redis.sock",
+        "redis-env:URL",
+        "redis-file:/run/u",
+    ],
 )
 def test_the_store_is_named_by_file_or_variable(store: str, tmp_path: Path) -> None:
     assert _read(tmp_path, f"store: {store}").budget_store == store

@@ -60,7 +60,7 @@ _PLAIN: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,3})?", re.ASC
 _LONGEST_NUMBER: Final = 40
 """Characters."""
 _STORES: Final = ("auto", "memory")
-_STORE: Final = re.compile(r"(?:sqlite|redis-env|redis-file):\S.*|rediss?://\S+")
+_STORE: Final = re.compile(r"(?:sqlite|redis-env|redis-file):\S.*|rediss?://\S+|unix:///\S+")
 _SECRET: Final = re.compile(r"(?<=://)[^/\s]*@")
 _FIELD: Final = re.compile(r"(\[\d+\])(?:\.(\w+))?(.*)", re.DOTALL)
 
@@ -281,7 +281,7 @@ def channels(value: object) -> tuple[Channel, ...]:
 
 
 def store(value: object) -> str:
-    """Read `auto`, `memory`, `sqlite:PATH`, `redis://HOST:PORT/DB`, `redis-env:NAME` or `redis-file:PATH`."""
+    """Read `auto`, `memory`, `sqlite:PATH`, a URL of a Redis server, `redis-env:NAME` or `redis-file:PATH`."""
     text = value.strip() if isinstance(value, str) else ""
     hidden = _SECRET.sub("***@", text)
     if hidden != text:
@@ -289,8 +289,8 @@ def store(value: object) -> str:
         raise PartError("", hidden, accepted)
     if text not in _STORES and not _STORE.fullmatch(text):
         raise ValueError(
-            "one of auto, memory, sqlite:PATH, redis://HOST:PORT/DB, redis-env:NAME (a variable with the URL), "
-            "redis-file:PATH (a file with it)"
+            "one of auto, memory, sqlite:PATH, redis://HOST:PORT/DB, unix:///SOCKET (a Redis server on this machine), "
+            "redis-env:NAME (a variable with the URL), redis-file:PATH (a file with it)"
         )
     return text
 
