@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -11,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Sampler
 from opentelemetry.trace import SpanKind
 
-from spancost import names
+from spancost import attribute, names
 from spancost.capture import aws as botocore_hooks
-from tests.benchmarks.sides import CPU_MODEL, MACHINE, NO_RATE, Patch, Side
+from tests.benchmarks.budget_rules import TENANTS
+from tests.benchmarks.sides import CPU_MODEL, HUNDRED_RULES, MACHINE, NO_RATE, Patch, Side
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -43,6 +45,8 @@ class Case:
     """What the other side does, priced too; None: the same as `make`, on the plain SDK."""
     sampler: Sampler | None = None
     """Sampler of both sides; what it drops is metered on the priced one."""
+    base_config: Config | None = None
+    """How spancost is set up on the other side where it is priced, too; None: the same."""
 
 
 def _empty_span(side: Side) -> Run:
@@ -162,6 +166,7 @@ def _aws_spans(side: Side, attributes: Mapping[str, Any], *, hooks: bool) -> Run
     return run
 
 
+_SERVED = {**_SERVER, "http.route": "/groups/7/items"}
 _OPENAI = "opentelemetry.instrumentation.genai.openai"
 _LLM = {
     "gen_ai.operation.name": "chat",
@@ -202,6 +207,29 @@ def _llm_spans(side: Side, asked: Mapping[str, Any], done: Mapping[str, Any]) ->
             for _ in range(count):
                 with start("chat gpt-5-mini", kind=SpanKind.CLIENT, attributes=asked) as span:
                     span.set_attributes(done)
+
+    return run
+
+
+_TENANTS = [f"tenant-{number:03d}" for number in range(TENANTS)]
+
+
+def _requests_of_tenants(side: Side) -> Run:
+    """A request with an LLM call in it, of another tenant each time, and at the end what a flush does.
+
+    A block is what a busy worker does between two flushes: its time is that of the requests and of the flush.
+    """
+    asked, done, tenants = _LLM, _LLM_DONE, itertools.cycle(_TENANTS)
+
+    def run(count: int) -> None:
+        start = side.tracer.start_as_current_span
+        for tenant in itertools.islice(tenants, count):
+            with attribute(tenant=tenant), start("GET /groups/7/items", kind=SpanKind.SERVER, attributes=_SERVED) as request:
+                with start("chat gpt-5-mini", kind=SpanKind.CLIENT, attributes=asked) as span:
+                    span.set_attributes(done)
+                request.set_attribute("http.response.status_code", 200)
+                request.set_attribute("http.response.body.size", 2048)
+        side.flush()
 
     return run
 
@@ -311,6 +339,16 @@ CASES = (
     Case("aws_over_no_meter", _aws_span_with_hooks, 300, {names.AWS: 1}, base=_aws_span_of_no_meter),
     Case("llm_over_unpriced", _llm_span, 300, {names.LLM: 1}, scope=_OPENAI, base=_llm_span_unpriced),
     Case("llm_over_no_meter", _llm_span, 300, {names.LLM: 1}, scope=_OPENAI, base=_llm_span_of_no_meter),
+    Case(
+        "budgets_100_rules",
+        _requests_of_tenants,
+        4000,
+        {names.EGRESS: 1, names.LLM: 1},
+        config=HUNDRED_RULES,
+        scope=_OPENAI,
+        base=_requests_of_tenants,
+        base_config=MACHINE,
+    ),
     Case(
         "flask_request",
         _flask_request,

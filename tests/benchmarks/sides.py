@@ -18,9 +18,11 @@ from spancost.config import Config
 from spancost.processor import CostSpanProcessor
 from spancost.sampler import meter_all
 from spancost.testing import RecordingSink
+from tests.benchmarks.budget_rules import hundred_rules
 
 MACHINE = Config(compute="aws:m6i.large", region="us-east-1", compute_share=1.0, lease="off", detect=False)
 CPU_MODEL = replace(MACHINE, compute_model=names.CPU_MODEL)
+HUNDRED_RULES = replace(MACHINE, budget_rules=hundred_rules(), budget_store="memory")
 NO_RATE = Config(region="us-east-1", compute_share=1.0, lease="off", detect=False)
 
 Patch = Callable[[], Callable[[], None]]
@@ -97,6 +99,13 @@ class Side:
                 self.engine.watch_cpu()
             if self._patch is not None:
                 self._undo = self._patch()
+
+    def flush(self) -> None:
+        """Do what the background thread does every few seconds."""
+        if self.engine is not None:
+            for call in self.engine.upkeep:
+                call()
+            self.engine.publish()
 
     def settle(self) -> None:
         """Export and publish what a timed block has left, and take the hooks off."""
