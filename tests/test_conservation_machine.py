@@ -3,7 +3,8 @@
 Spans start, end in any order or never, are dropped by the sampler, fork, carry attributions, come late, are reported
 twice by several tracers; the clock goes on and sums are published at any moment. Whatever happens, for each component
 
-    sum of direct = sum of root totals + late + unattributed = counters = ledger rows = the test's own truth.
+    sum of direct = sum of root totals + late + unattributed = counters = ledger rows = the test's own truth
+                  = what the budgets have added up, whatever was guarded.
 
 `SPANCOST_EXAMPLES` sets how many runs are made. A failing run is printed with its steps, and with what repeats it.
 """
@@ -14,9 +15,10 @@ import json
 import os
 import random
 import tempfile
+import time
 import warnings
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -31,13 +33,17 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.trace import SpanKind
 
-from spancost import add_usage, attribute, names
+from spancost import add_usage, attribute, guard, names
+from spancost.budgets.rules import AnyRule, BudgetRule, Match
+from spancost.budgets.store import Store
+from spancost.budgets.windows import TOTAL, Window
 from spancost.capture import facts as capture_facts
 from spancost.charge import Charge, price_line
 from spancost.sampler import MeterAll
 from spancost.sinks.ledger.reader import LedgerReader
 from spancost.sinks.ledger.writer import Ledger
 from spancost.testing import World, priced_provider
+from spancost.usage import get_ready
 from spancost.window import IDLE, LATE_ENTRY, LATE_INNER, UNATTRIBUTED, Origin
 from tests.spans import EGRESS_USD_PER_GB, GB, PUT_USD, REGION, chat, chat_usd, counted_usd, put_item, server, start
 
@@ -52,6 +58,21 @@ _EXACT: Final = 1e-9
 _NEAR_ZERO: Final = 1e-15
 _ID: Final = "chatcmpl-1"
 """As mocks answer: each call has it."""
+
+
+_ALL: Final = "all"
+_TENANTS: Final = "tenants"
+_NEVER_USD: Final = 1e9
+_EVER: Final = Window(TOTAL)
+_RULES: Final[tuple[AnyRule, ...]] = (
+    BudgetRule(name=_ALL, limit_usd=_NEVER_USD, window=_EVER),
+    BudgetRule(name=_TENANTS, limit_usd=_NEVER_USD, window=_EVER, per=("tenant",)),
+    *(
+        BudgetRule(name=f"only-{component}", limit_usd=_NEVER_USD, window=_EVER, match=Match(component=(component,)))
+        for component in names.COMPONENTS
+    ),
+)
+_SCOPES_OF_GUARDS: Final = ("*", _ALL, _TENANTS, names.LLM, names.AWS, f"only-{names.CUSTOM}", f"only-{names.COMPUTE}")
 
 
 class _SometimesSampled(Sampler):
@@ -107,7 +128,13 @@ class Conservation(RuleBasedStateMachine):
         token = otel_context.attach(otel_context.Context())
         self.stack.callback(otel_context.detach, token)
         self.world: World = self.stack.enter_context(
-            priced_provider(compute="36usd/h", region=REGION, partial_cost_interval_s=5.0)
+            priced_provider(
+                compute="36usd/h",
+                region=REGION,
+                partial_cost_interval_s=5.0,
+                budget_rules=_RULES,
+                budget_store="memory",
+            )
         )
         self.world.engine.connect()
         self.sampler = _SometimesSampled()
@@ -118,6 +145,8 @@ class Conservation(RuleBasedStateMachine):
         self.stack.callback(self.ledger.close)
         self.spans: list[Span] = []
         self.calls: list[_Call] = []
+        self.guards: list[guard] = []
+        """Entered and not left; the innermost is the last."""
         self.truth: dict[str, float] = {}
         self.children: dict[str, float] = {}
         """What forked children have charged, by component."""
@@ -205,6 +234,8 @@ class Conservation(RuleBasedStateMachine):
 
     @rule()
     def usage_belongs_to_no_span(self) -> None:
+        self._started()
+        get_ready(self.world.engine)
         line = price_line(names.CUSTOM, "geo", "lookup", unit="request", source="test")
         self.world.engine.book_unattributed([Charge(line, 1.0, _LOOKUP_USD, _LOOKUP_USD)])
         self._due(names.CUSTOM, _LOOKUP_USD)
@@ -257,6 +288,29 @@ class Conservation(RuleBasedStateMachine):
         self._start("back-dating", f"chat-{len(self.spans)}", above, SpanKind.CLIENT, attributes, start_ns=began).end()
         self._due(names.LLM, chat_usd(tokens, 10))
 
+    @rule(
+        scope=st.sampled_from(_SCOPES_OF_GUARDS),
+        reserve_usd=st.sampled_from([0.0, 1e-6, 0.01, 100.0]),
+        tenant=st.sampled_from(["", "acme", "tenant-1"]),
+    )
+    def guard_is_entered(self, scope: str, reserve_usd: float, tenant: str) -> None:
+        """From now on spans start under it, whatever their parents, and may outlive it."""
+        entered = guard(scope, reserve_usd, tenant=tenant) if tenant else guard(scope, reserve_usd)
+        assert entered.__enter__().is_allowed
+        self.guards.append(entered)
+
+    @precondition(lambda self: self.guards)
+    @rule()
+    def guard_is_left(self) -> None:
+        self.guards.pop().__exit__(None, None, None)
+
+    @precondition(lambda self: self.guards)
+    @rule()
+    def ended_reservations_are_settled(self) -> None:
+        budgets = self.world.engine.budgets
+        if budgets is not None:
+            assert budgets.guards.settle()
+
     @rule()
     def sums_are_published(self) -> None:
         self._publish()
@@ -291,7 +345,8 @@ class Conservation(RuleBasedStateMachine):
         assert inherited is not None
         for place in range(puts):
             with_parent = inherited if place % 2 else None
-            start(world.tracer, "child", with_parent, SpanKind.CLIENT, put_item()).end()
+            with guard("*", 0.01) if place else nullcontext():
+                start(world.tracer, "child", with_parent, SpanKind.CLIENT, put_item()).end()
         world.clock.advance(1.0)
         if inherited.is_recording():
             inherited.end()
@@ -301,7 +356,7 @@ class Conservation(RuleBasedStateMachine):
         counted = sum(counted_usd(world, component) for component in names.COMPONENTS)
         told = {component: world.recorded.usd(component) for component in names.COMPONENTS}
         os.write(writing, json.dumps(told).encode())
-        is_right = abs(world.recorded.usd(names.AWS) - puts * PUT_USD) < _NEAR_ZERO
+        is_right = abs(world.recorded.usd(names.AWS) - puts * PUT_USD) < _NEAR_ZERO and self._budgets_agree()
         return 0 if is_right and abs(charged - counted) <= _EXACT * max(charged, counted) else 1
 
     # --- what holds ------------------------------------------------------------------------------------
@@ -325,8 +380,12 @@ class Conservation(RuleBasedStateMachine):
             for span in order:
                 self.world.clock.advance(0.125)
                 span.end()
+            while self.guards:
+                self.guards.pop().__exit__(None, None, None)
             self._publish()
             self._sums_agree()
+            assert self._budgets_agree()
+            assert self._reserved_usd() == 0.0
         finally:
             self.stack.close()
 
@@ -355,6 +414,32 @@ class Conservation(RuleBasedStateMachine):
         assert busy_usd + world.recorded.usd(names.COMPUTE, IDLE) == _near(uptime_s * _USD_PER_S)
         sampled = [span for span in self.witness.ended if span.context is not None and span.context.trace_flags.sampled]
         assert len(world.spans) == len(sampled)
+
+
+    def _budgets_agree(self) -> bool:
+        """True if the budgets of this process have added up what was charged in it, each rule its own part."""
+        book = self.world.engine.budgets
+        if book is None:  # nothing was ever charged
+            return self.world.recorded.usd() == 0.0
+        summed = _in_store(book.store)
+        due = {_ALL: self.world.recorded.usd(), _TENANTS: self.world.recorded.usd()}
+        due |= {f"only-{component}": self.world.recorded.usd(component) for component in names.COMPONENTS}
+        wrong = {name: (summed.get(name, 0.0), usd) for name, usd in due.items() if summed.get(name, 0.0) != _near(usd)}
+        if wrong:
+            print("budgets and charges:", wrong)
+        return not wrong
+
+    def _reserved_usd(self) -> float:
+        book = self.world.engine.budgets
+        return 0.0 if book is None else sum(book.store.reserved(time.time()).values())
+
+
+def _in_store(store: Store) -> dict[str, float]:
+    """Return what a store has added up, USD by rule."""
+    sums: dict[str, float] = {}
+    for cell, added in store.exchange(None, 0).cells:
+        sums[cell.rule] = sums.get(cell.rule, 0.0) + added.usd
+    return sums
 
 
 def _sum(spans: Sequence[ReadableSpan], attribute: str) -> float:

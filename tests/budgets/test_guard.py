@@ -93,6 +93,16 @@ def test_the_settlement_reaches_the_store_at_once_and_the_flush_does_not_add_it_
         assert world.recorded.usd(names.CUSTOM) == 0.25
 
 
+def test_the_thread_that_settles_ends_with_the_budgets() -> None:
+    others = set(threading.enumerate())
+    with _world():
+        with guard("llm", reserve_usd=0.5):
+            add_usage("work", 1, "unit", 0.25)
+        (thread,) = [one for one in threading.enumerate() if one.name == "spancost-guards" and one not in others]
+    thread.join(10)
+    assert not thread.is_alive()
+
+
 def test_rules_that_were_not_asked_get_the_charge_with_the_flush() -> None:
     other = BudgetRule(name="all", limit_usd=5.0, window=_MONTH)
     with _world(_RULE, other) as world:
