@@ -234,7 +234,6 @@ class Conservation(RuleBasedStateMachine):
 
     @rule()
     def usage_belongs_to_no_span(self) -> None:
-        self._started()
         get_ready(self.world.engine)
         line = price_line(names.CUSTOM, "geo", "lookup", unit="request", source="test")
         self.world.engine.book_unattributed([Charge(line, 1.0, _LOOKUP_USD, _LOOKUP_USD)])
@@ -414,7 +413,6 @@ class Conservation(RuleBasedStateMachine):
         assert busy_usd + world.recorded.usd(names.COMPUTE, IDLE) == _near(uptime_s * _USD_PER_S)
         sampled = [span for span in self.witness.ended if span.context is not None and span.context.trace_flags.sampled]
         assert len(world.spans) == len(sampled)
-
 
     def _budgets_agree(self) -> bool:
         """True if the budgets of this process have added up what was charged in it, each rule its own part."""

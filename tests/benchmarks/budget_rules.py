@@ -27,7 +27,11 @@ def hundred_rules() -> tuple[AnyRule, ...]:
         BudgetRule(name="tenant-llm-month", limit_usd=_NEVER_USD, window=_MONTH, per=_PER_TENANT, match=_LLM),
         BudgetRule(name="tenant-llm-hour", limit_usd=_NEVER_USD, window=Window(HOUR), per=_PER_TENANT, match=_LLM),
         BudgetRule(
-            name="tenant-egress", limit_usd=_NEVER_USD, window=_MONTH, per=_PER_TENANT, match=Match(component=("egress",))
+            name="tenant-egress",
+            limit_usd=_NEVER_USD,
+            window=_MONTH,
+            per=_PER_TENANT,
+            match=Match(component=("egress",)),
         ),
         SpikeRule(name="tenant-spike", per=_PER_TENANT),
         SpikeRule(name="tenant-llm-spike", method="robust", per=_PER_TENANT, match=_LLM),
@@ -35,7 +39,9 @@ def hundred_rules() -> tuple[AnyRule, ...]:
         ForecastRule(name="tenant-forecast", budget="tenant-month"),
     ]
     routes = [
-        BudgetRule(name=f"route-{number}", limit_usd=_NEVER_USD, window=_DAY, match=Match(route=(f"/groups/{number}/*",)))
+        BudgetRule(
+            name=f"route-{number}", limit_usd=_NEVER_USD, window=_DAY, match=Match(route=(f"/groups/{number}/*",))
+        )
         for number in range(30)
     ]
     tenants = [
@@ -45,7 +51,9 @@ def hundred_rules() -> tuple[AnyRule, ...]:
         for number in range(20)
     ]
     models = [
-        BudgetRule(name=f"model-{number}", limit_usd=_NEVER_USD, window=Window(WEEK), match=Match(model=(f"gpt-{number}*",)))
+        BudgetRule(
+            name=f"model-{number}", limit_usd=_NEVER_USD, window=Window(WEEK), match=Match(model=(f"gpt-{number}*",))
+        )
         for number in range(10)
     ]
     everything: list[AnyRule] = [
@@ -55,7 +63,9 @@ def hundred_rules() -> tuple[AnyRule, ...]:
         BurnRateRule(name="llm-burn", budget="llm-month"),
         ForecastRule(name="llm-forecast", budget="llm-month"),
         *(
-            BudgetRule(name=f"service-{number}", limit_usd=_NEVER_USD, window=_MONTH, match=Match(service=(f"s{number}",)))
+            BudgetRule(
+                name=f"service-{number}", limit_usd=_NEVER_USD, window=_MONTH, match=Match(service=(f"s{number}",))
+            )
             for number in range(15)
         ),
         *(

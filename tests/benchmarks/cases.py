@@ -224,7 +224,10 @@ def _requests_of_tenants(side: Side) -> Run:
     def run(count: int) -> None:
         start = side.tracer.start_as_current_span
         for tenant in itertools.islice(tenants, count):
-            with attribute(tenant=tenant), start("GET /groups/7/items", kind=SpanKind.SERVER, attributes=_SERVED) as request:
+            with (
+                attribute(tenant=tenant),
+                start("GET /groups/7/items", kind=SpanKind.SERVER, attributes=_SERVED) as request,
+            ):
                 with start("chat gpt-5-mini", kind=SpanKind.CLIENT, attributes=asked) as span:
                     span.set_attributes(done)
                 request.set_attribute("http.response.status_code", 200)
@@ -342,7 +345,7 @@ CASES = (
     Case(
         "budgets_100_rules",
         _requests_of_tenants,
-        4000,
+        8000,
         {names.EGRESS: 1, names.LLM: 1},
         config=HUNDRED_RULES,
         scope=_OPENAI,

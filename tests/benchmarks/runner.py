@@ -41,7 +41,9 @@ class _Timed:
 
     def __init__(self, case: Case) -> None:
         self.case = case
-        self.base = Side(None if case.base is None else case.base_config or case.config, case.scope, sampler=case.sampler)
+        self.base = Side(
+            None if case.base is None else case.base_config or case.config, case.scope, sampler=case.sampler
+        )
         self.priced = Side(case.config, case.scope, case.patch, case.sampler)
         self.runs: dict[Side, Run] = {
             self.base: (case.base or case.make)(self.base),

@@ -444,15 +444,13 @@ class Guards:
 
     def _run(self) -> None:
         mine = self._wake
-        while True:
+        while mine is self._wake:
             with suppress(queue.Empty):
                 mine.get(timeout=_RENEW_EVERY_S if self._sending is None else _LOOK_S)
                 if self._is_away:
                     time.sleep(_LOOK_S)  # not once more for each call that ends
                 while True:
                     mine.get_nowait()
-            if mine is not self._wake:
-                return
             try:
                 self._settle()
                 self._keep_alive()
@@ -562,12 +560,6 @@ class Guards:
                 self._book.store.renew(leases, self._book.now() + LEASE_S)
             except StoreUnavailableError as error:
                 self._errors.log_once("budgets.settle", "reservations could not be renewed: %s", error)
-
-    def close(self) -> None:
-        """Settle what has ended, and let the thread end."""
-        self._settle()
-        wake, self._wake, self._thread = self._wake, queue.SimpleQueue(), None
-        wake.put(None)
 
     def after_fork_in_child(self) -> None:
         """What the parent has reserved is the parent's: what is spent under it here comes with the flush."""
