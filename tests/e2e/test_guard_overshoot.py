@@ -90,7 +90,11 @@ class _Worker:
 
     @property
     def hangs_since(self) -> list[float]:
-        return [float(line.split()[1]) for line in self.said.splitlines() if line.startswith("hangs ")]
+        return [
+            float(line.split()[1])
+            for line in self.said.splitlines(keepends=True)
+            if line.startswith("hangs ") and line.endswith("\n")
+        ]
 
 
 def _standing(store: Store, budget_slot: int, now: float) -> Standing:
