@@ -84,7 +84,7 @@ class CircuitBreaker:
         if rule is None:
             raise ValueError(f"CircuitBreaker: {self._rule!r} is no budget rule: {suggest(self._rule, rules)}")
         key = book.admitted_key(book.rules.index(rule), key_of(rule.per, {**present_values(), **values}))
-        standing = book.standing_of.get((rule.name, key))
+        standing = book.standing(rule.name, key)
         ratio: float | None = max(0.0, standing.reading.ratio or 0.0) if standing is not None else 0.0
         if standing is None and book.is_store_away and rule.when_unavailable == CLOSED:
             ratio = None

@@ -345,7 +345,7 @@ CASES = (
     Case(
         "budgets_100_rules",
         _requests_of_tenants,
-        8000,
+        4000,
         {names.EGRESS: 1, names.LLM: 1},
         config=HUNDRED_RULES,
         scope=_OPENAI,

@@ -353,7 +353,7 @@ def test_a_charge_of_no_rule_touches_nothing() -> None:
     assert CHAT.component == "llm"
 
 
-def test_a_thousand_tenants_of_a_spike_rule_are_read_anew_once_a_minute_while_nothing_is_spent(
+def test_a_thousand_tenants_of_a_spike_rule_are_read_anew_at_most_once_a_minute_while_nothing_is_spent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     shop = Books([SpikeRule(name="spike", per=("tenant",))])
@@ -369,4 +369,4 @@ def test_a_thousand_tenants_of_a_spike_rule_are_read_anew_once_a_minute_while_no
     monkeypatch.setattr(Evaluator, "read", counted)
     for _ in range(24):
         shop.wait(5.0)
-    assert reads == 2 * 1000
+    assert reads <= 2 * 1000

@@ -279,7 +279,8 @@ def test_a_rule_that_is_no_budget_refuses_while_it_is_breached(monkeypatch: pyte
         standing = book.standing_of["spike", ""]
         from dataclasses import replace
 
-        book.standing_of = {("spike", ""): standing._replace(state=replace(standing.state, state="breached"))}
+        breached = standing._replace(state=replace(standing.state, state="breached"))
+        monkeypatch.setattr(book, "last_standing", lambda *_: breached)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
         assert guard("spike").decide().reason == BREACHED_RULE
 
 

@@ -11,6 +11,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from spancost import names
@@ -18,10 +19,13 @@ from spancost.budgets.alerting import AlertFacts, alert_of
 from spancost.budgets.contributors import Contributors
 from spancost.budgets.evaluation import Evaluator, Reading, request_reading
 from spancost.budgets.guard import Guards
+from spancost.budgets.intake import Intake
 from spancost.budgets.matching import Hit, Matcher
+from spancost.budgets.quiet import Quiet, quiet_of
 from spancost.budgets.rules import ASSUME_USD, OVERFLOW_KEY, AnyRule, BudgetRule, RequestRule
 from spancost.budgets.states import step
 from spancost.budgets.store import (
+    GUARD_TIMEOUT_S,
     OK,
     Cell,
     Changes,
@@ -35,7 +39,7 @@ from spancost.budgets.store import (
 from spancost.budgets.tracks import oldest_slot, tracks_of
 from spancost.budgets.view import View
 from spancost.charge import PriceLine
-from spancost.window import IDLE, Attribution, Batch, ChargeSum, CostlyRequest, EntryLabels, GuardedKey, Origin
+from spancost.window import Attribution, Batch, ChargeSum, CostlyRequest, EntryLabels, GuardedKey, Origin
 
 if TYPE_CHECKING:
     from spancost._guard import ErrorLog
@@ -45,6 +49,10 @@ logger: Final = logging.getLogger("spancost")
 _FORGET_EVERY_S: Final = 600.0
 _NOISE: Final = 1e-9
 """Part of what was added and taken off again that may be left by rounding."""
+_SHOW_WAIT_S: Final = 0.1
+"""How long somebody who asks how budgets stand waits for the present flush."""
+_MOST_SHOWN_FRESH: Final = 2000
+"""Keys that are read again at once where somebody asks how budgets stand."""
 _MAX_UNSENT: Final = 200_000
 """Cells that wait for a store that is away."""
 
@@ -126,7 +134,7 @@ class BudgetBook:
         self._errors = errors
         self.now = now
         self._costly_requests = costly_requests
-        budgets = {rule.name: rule for rule in rules if isinstance(rule, BudgetRule)}
+        budgets = self._budgets = {rule.name: rule for rule in rules if isinstance(rule, BudgetRule)}
         # A rule about a budget adds up what that budget does.
         shaped = [_shape_of(rule, budgets) for rule in rules]
         self.matcher = Matcher(shaped, origin)
@@ -157,16 +165,26 @@ class BudgetBook:
         """Rules and keys to be looked at again: another process was faster, or something went wrong."""
         self._dear: dict[tuple[int, str], tuple[float, int]] = {}
         """USD and trace of the costliest request that is to be told, by rule and key."""
-        self._contributors = Contributors(self.now)
+        self._contributors = Contributors(self.now, self.admitted_key)
+        self._intake = Intake(
+            self.rules, self.tracks, self.matcher, self._contributors, self.sums_of, self.admitted_key
+        )
         self._forgot_at = 0.0
-        self._looked_at_minute = 0
         self._incomplete_told: set[str] = set()
         self.alarms: Mapping[Hit, str] = {}
         """Rules and keys that are not ok, with their state; replaced as a whole, so that anybody may read it."""
-        self.standings: tuple[Standing, ...] = ()
-        """Of the last tick; replaced as a whole."""
-        self.standing_of: Mapping[tuple[str, str], Standing] = {}
-        """The same by rule and key."""
+        self._standings: dict[tuple[int, str], Standing] = {}
+        self._quiet: dict[tuple[int, str], Quiet] = {}
+        """Keys that need not be read before they have grown by so much, or before a moment."""
+        self._restless: dict[tuple[int, str], None] = {}
+        """The others."""
+        self._stale: dict[tuple[int, str], None] = {}
+        """Quiet ones that have grown since they were read."""
+        self._shown_from = 0
+        self._next_due = 0.0
+        self._looked_at = 0.0
+        self._looked_at_minute = 0
+        self._synced_at = 0.0
         self.is_store_away = False
         self.dropped_usd = 0.0
         """What could not be kept for a store that was away for too long, USD."""
@@ -184,7 +202,7 @@ class BudgetBook:
         if final and self.deliverer is not None:
             self.deliverer.wake()
 
-    def _followed(self, batch: Batch, touched: set[tuple[int, str]]) -> None:
+    def _followed(self, batch: Batch, touched: set[Hit]) -> None:
         try:
             self._see_requests(batch)
             self._sync(touched)
@@ -205,25 +223,12 @@ class BudgetBook:
                 self._see_request(hits, request.usd, request.trace_id)
             self._sync(set())
 
-    def _add(self, batch: Batch) -> set[tuple[int, str]]:
+    def _add(self, batch: Batch) -> set[Hit]:
         """Add a batch to what is to be sent; return what it has touched."""
         if self.matcher.is_idle:
             return set()
-        adds: dict[Cell, Sums] = {}
-        touched: set[tuple[int, str]] = set()
+        adds, touched = self._intake.cells_of(batch, self._counts_idle)
         taken_off: set[Cell] = set()
-        for key, sums in batch.charges.items():
-            line = key.line
-            if line.status == names.DUPLICATE:
-                continue
-            is_idle = key.position == IDLE
-            for hit in self.matcher.of_charge(line, key.labels, key.attribution):
-                if is_idle and not self._counts_idle[hit.rule]:
-                    continue
-                added = self.sums_of(hit.rule, line, sums.usd, sums.count)
-                where = self._add_to(adds, hit, key.minute, added)
-                touched.add(where)
-                self._contributors.add(where, key.labels, line, added.usd)
         for guarded, sums in batch.guarded.items():
             if guarded.line.status != names.DUPLICATE:
                 self._take_off(adds, guarded, sums, taken_off)
@@ -231,6 +236,9 @@ class BudgetBook:
             left = adds[cell]
             if not left.calls and not left.unpriced and abs(left.usd) < _NOISE:
                 del adds[cell]
+        if not self._unsent and len(adds) <= _MAX_UNSENT:
+            self._unsent = adds
+            return touched
         for cell, more in adds.items():
             before = self._unsent.get(cell)
             if before is None and len(self._unsent) >= _MAX_UNSENT:
@@ -251,26 +259,13 @@ class BudgetBook:
             less = Sums().minus(amount)
             hit = hits.get(place)
             if hit is not None:
-                self._add_to(adds, hit, guarded.minute, less, cells)
+                self._intake.add_to(adds, hit, guarded.minute, less, cells)
             if rule.known is not None:
                 key = self.matcher.key_with(place, guarded.line, guarded.labels, guarded.attribution, rule.known)
                 if key != rule.key:
-                    self._add_to(adds, Hit(place, rule.key), guarded.minute, less, cells)
+                    self._intake.add_to(adds, Hit(place, rule.key), guarded.minute, less, cells)
                     if key is not None:
-                        self._add_to(adds, Hit(place, key), guarded.minute, amount, cells)
-
-    def _add_to(
-        self, adds: dict[Cell, Sums], hit: Hit, minute: int, sums: Sums, cells: set[Cell] | None = None
-    ) -> tuple[int, str]:
-        key = self.admitted_key(*hit)
-        name = self.rules[hit.rule].name
-        for track in self.tracks[hit.rule]:
-            cell = Cell(name, track.index, key, track.slot_of(minute))
-            before = adds.get(cell)
-            adds[cell] = sums if before is None else before.plus(sums)
-            if cells is not None:
-                cells.add(cell)
-        return hit.rule, key
+                        self._intake.add_to(adds, Hit(place, key), guarded.minute, amount, cells)
 
     def admitted_key(self, place: int, key: str) -> str:
         """Return the key under which a rule keeps another one: itself, or `other` beyond the rule's bound."""
@@ -300,17 +295,17 @@ class BudgetBook:
 
     # --- the store ----------------------------------------------------------------------------------------------
 
-    def _sync(self, touched: set[tuple[int, str]]) -> None:
-        now = self.now()
-        self._again |= touched
+    def _sync(self, touched: set[Hit]) -> None:
+        now = self._synced_at = self.now()
         try:
-            self._exchange()
+            self._exchange()  # which also tells of what was touched here
             if now - self._forgot_at >= _FORGET_EVERY_S or now < self._forgot_at:
                 self._forgot_at = now
                 self._forget(now)
             self.is_store_away = False
         except StoreUnavailableError as error:
             self.is_store_away = True
+            self._again |= touched
             self._errors.counts["budgets.store"] = self._errors.counts.get("budgets.store", 0) + 1
             self._errors.log_once("budgets.store", "the store of budgets is away, what is spent waits: %s", error)
         waiting = dict(self._unsent)
@@ -339,15 +334,19 @@ class BudgetBook:
         changed = self._again
         if changes.is_reset:
             self._view.clear()
-            changed.update((self._place_of[standing.rule.name], standing.key) for standing in self.standings)
+            self._quiet.clear()
+            changed.update(self._standings)
         self.cursor = changes.cursor
+        place_of, set_cell, stays_quiet = self._place_of, self._view.set, self._stays_quiet
         for cell, sums in changes.cells:
-            place = self._place_of.get(cell.rule)
-            if place is None or cell.track >= len(self.tracks[place]):
+            rule, track, key, slot = cell
+            place = place_of.get(rule)
+            if place is None or track >= len(self.tracks[place]):
                 continue  # a rule of another configuration
-            self._view.set(cell, sums)
-            self._keys[place].add(cell.key)
-            changed.add((place, cell.key))
+            before = set_cell(cell, sums)
+            if not track and not stays_quiet((place, key), slot, before, sums):  # other tracks have got the same
+                changed.add((place, key))
+                self._keys[place].add(key)
         for record in changes.states:
             place = self._place_of.get(record.rule)
             if place is not None:
@@ -355,6 +354,19 @@ class BudgetBook:
                 changed.add((place, record.key))
         if changes.states and self.deliverer is not None:
             self.deliverer.wake()  # whoever has made them may have been killed before it told anybody
+
+    def _stays_quiet(self, where: tuple[int, str], slot: int, before: Sums | None, after: Sums) -> bool:
+        """True if a key may grow by so much without being looked at; what it shows is older than its sums then."""
+        quiet = self._quiet.get(where)
+        if quiet is None or after.unpriced or self._synced_at >= quiet.touch_until:
+            return False
+        if quiet.slot is not None and quiet.slot != slot:
+            return False
+        quiet.left_usd -= after.usd if before is None else after.usd - before.usd
+        if quiet.left_usd > 0:
+            self._stale[where] = None
+            return True
+        return False
 
     def _forget(self, now: float) -> None:
         oldest: dict[tuple[str, int], int] = {}
@@ -371,9 +383,11 @@ class BudgetBook:
             if place is not None:
                 living[place].add(key)
         self._keys = living
-        self._show(
-            standing for standing in self.standings if standing.key in living[self._place_of[standing.rule.name]]
-        )
+        for where in [where for where in self._standings if where[1] not in living[where[0]]]:
+            del self._standings[where]
+            self._quiet.pop(where, None)
+            self._restless.pop(where, None)
+            self._stale.pop(where, None)
         self._contributors.forget()
 
     # --- what follows -------------------------------------------------------------------------------------------
@@ -384,10 +398,11 @@ class BudgetBook:
                 dirty.add((self._place_of[name], key))
         minute = int(now // 60)
         is_new_minute, self._looked_at_minute = minute != self._looked_at_minute, minute
-        for standing in self.standings:
-            if _moves(standing.reading, now, is_new_minute):
-                dirty.add((self._place_of[standing.rule.name], standing.key))
-        kept = {(standing.rule.name, standing.key): standing for standing in self.standings}
+        if now >= self._next_due or now < self._looked_at:
+            is_back = now < self._looked_at
+            dirty.update(where for where, quiet in self._quiet.items() if is_back or quiet.until <= now)
+        self._looked_at = now
+        dirty.update(where for where in self._restless if _moves(self._standings[where].reading, now, is_new_minute))
         alarms: dict[Hit, str] = {}
         for place, key in dirty:
             rule = self.rules[place]
@@ -400,19 +415,84 @@ class BudgetBook:
                     reading = request_reading(rule, 0.0 if dear is None else dear[0])
                 if reading is not None:
                     self._step(rule, key, reading, now, dear)
-                    kept[rule.name, key] = Standing(rule, key, self._record(rule.name, key), reading)
+                    self._keep(place, rule, key, reading, now)
             except Exception:  # the other rules and keys still speak
+                self._quiet.pop((place, key), None)
                 self._again.add((place, key))
                 self._errors.caught("budgets.rule")
         for (name, key), record in self._view.states.items():
             if record.state != OK:
                 alarms[Hit(self._place_of[name], key)] = record.state
         self.alarms = alarms
-        self._show(kept.values())
+        self._next_due = min((quiet.until for quiet in self._quiet.values()), default=0.0)
 
-    def _show(self, standings: Iterable[Standing]) -> None:
-        self.standings = tuple(standings)
-        self.standing_of = {(standing.rule.name, standing.key): standing for standing in self.standings}
+    def _keep(self, place: int, rule: AnyRule, key: str, reading: Reading, now: float) -> None:
+        where = Hit(place, key)
+        record = self._record(rule.name, key)
+        self._standings[where] = Standing(rule, key, record, reading)
+        self._stale.pop(where, None)
+        tracks = self.tracks[place]
+        is_told = where not in self._again  # else there is something that another process, or nobody, has stored
+        quiet = quiet_of(rule, reading, record, now, tracks[0], self._budgets) if tracks and is_told else None
+        if quiet is None:
+            self._quiet.pop(where, None)
+            self._restless[where] = None
+        else:
+            self._quiet[where] = quiet
+            self._restless.pop(where, None)
+
+    def last_standing(self, rule: str, key: str) -> Standing | None:
+        """Return how a key stood when it was last looked at; far from its limit that may be some minutes ago.
+
+        Waits for nothing.
+        """
+        place = self._place_of.get(rule)
+        return None if place is None else self._standings.get(Hit(place, key))
+
+    def standing(self, rule: str, key: str) -> Standing | None:
+        """Return how a key stands; None if nothing is known of it. Waits for a flush no longer than a guard does."""
+        place = self._place_of.get(rule)
+        if place is None:
+            return None
+        where = Hit(place, key)
+        if where in self._stale and self._lock.acquire(timeout=GUARD_TIMEOUT_S):
+            try:
+                self._read_again(where, self.now())
+            finally:
+                self._lock.release()
+        return self._standings.get(where)
+
+    @property
+    def standings(self) -> tuple[Standing, ...]:
+        """How all keys stand. Of very many that are far from their limits some may be shown as a minute ago."""
+        if self._lock.acquire(timeout=_SHOW_WAIT_S):
+            try:
+                self._refresh()
+                return tuple(self._standings.values())
+            finally:
+                self._lock.release()
+        return tuple(dict(self._standings).values())
+
+    @property
+    def standing_of(self) -> Mapping[tuple[str, str], Standing]:
+        """The same by rule and key."""
+        return {(standing.rule.name, standing.key): standing for standing in self.standings}
+
+    def _refresh(self) -> None:
+        """Read again what has grown or moved since it was read, without a word about it: it is quiet."""
+        now = self.now()
+        moved = [where for where, standing in self._standings.items() if _moves(standing.reading, now, True)]
+        begin = self._shown_from % max(1, len(moved))  # by turns, where there are very many
+        self._shown_from = begin + _MOST_SHOWN_FRESH
+        for where in islice(dict.fromkeys((*self._stale, *moved[begin:], *moved[:begin])), _MOST_SHOWN_FRESH):
+            self._read_again(where, now)
+
+    def _read_again(self, where: tuple[int, str], now: float) -> None:
+        self._stale.pop(where, None)
+        standing = self._standings.get(where)
+        reading = None if standing is None else self._evaluator.read(standing.rule, standing.key, now)
+        if standing is not None and reading is not None:
+            self._standings[where] = standing._replace(reading=reading)
 
     def fresh_standings(self) -> tuple[Standing, ...]:
         """Return how every key of every rule stands now, also where nothing has been spent lately."""
@@ -478,10 +558,8 @@ class BudgetBook:
             if not sums.costliest_trace:
                 continue
             hits = self.matcher.of_request(key.labels, key.attribution)
-            for hit in hits:
-                self._contributors.see_trace(
-                    (hit.rule, self.admitted_key(*hit)), sums.costliest_usd, sums.costliest_trace
-                )
+            if hits:
+                self._contributors.see_trace_later(hits, sums.costliest_usd, sums.costliest_trace)
             if sums.costliest_usd > self.least_request_usd:
                 self._see_request(hits, sums.costliest_usd, sums.costliest_trace)
 

@@ -338,7 +338,7 @@ class Guards:
         """Decide by what this process has seen last, each rule as it was told to."""
         standings: list[Standing] = []
         for one in asked:
-            seen = self._book.standing_of.get((one.rule.name, one.key))
+            seen = self._book.last_standing(one.rule.name, one.key)
             spent = 0.0 if seen is None else seen.reading.spend.usd
             standing = Standing(spent, 0.0, 0)
             if spent >= one.rule.limit_usd:
@@ -367,7 +367,7 @@ class Guards:
                 spent_usd=so_far,
                 reserve_usd=reserve_usd or 0.0,
             )
-        seen = self._book.standing_of.get((rule.name, key))
+        seen = self._book.last_standing(rule.name, key)
         if seen is None or seen.state.state != BREACHED:
             return None
         return Decision(

@@ -35,6 +35,24 @@ class Hit(NamedTuple):
     """Value by which it is split; empty if it is not."""
 
 
+class Source(NamedTuple):
+    """What rules that are not split know of a charge: one object for all charges of which they know the same."""
+
+    places: tuple[int, ...]
+    """Of those rules."""
+    line: PriceLine
+    labels: EntryLabels
+
+
+class Parts(NamedTuple):
+    """The rules that are about something, by whether they are split."""
+
+    source: Source
+    """Those that are not."""
+    split: tuple[Hit, ...]
+    """Those that are: one object for all that the same of them are about, with the same keys."""
+
+
 _NO_HITS: Final[tuple[Hit, ...]] = ()
 
 
@@ -60,6 +78,9 @@ class Matcher:
         self._by_labels: dict[EntryLabels, int] = {}
         self._by_whose: dict[tuple[str, str, str], int] = {}
         self._known: dict[tuple[PriceLine | None, EntryLabels, tuple[str, str, str]], tuple[Hit, ...]] = {}
+        self._known_parts: dict[tuple[PriceLine, EntryLabels, tuple[str, str, str]], Parts] = {}
+        self._sources: dict[Source, Source] = {}
+        self._splits: dict[tuple[Hit, ...], tuple[Hit, ...]] = {}
 
     @property
     def is_idle(self) -> bool:
@@ -71,6 +92,12 @@ class Matcher:
         whose = attribution[:3]
         known = self._known.get((line, labels, whose))
         return self._find(line, labels, whose) if known is None else known
+
+    def parts_of_charge(self, line: PriceLine, labels: EntryLabels, attribution: Attribution) -> Parts:
+        """Return the rules that a charge counts for, those that are split apart from the others."""
+        place = (line, labels, attribution[:3])
+        known = self._known_parts.get(place)
+        return self._find_parts(*place) if known is None else known
 
     def of_request(self, labels: EntryLabels, attribution: Attribution) -> tuple[Hit, ...]:
         """Return the rules whose route, entrypoint and attribution are those of a request, whatever it pays for."""
@@ -144,6 +171,19 @@ class Matcher:
             self._known.clear()
         self._known[line, labels, whose] = hits
         return hits
+
+    def _find_parts(self, line: PriceLine, labels: EntryLabels, whose: tuple[str, str, str]) -> Parts:
+        hits = self._find(line, labels, whose)
+        source = Source(tuple(hit.rule for hit in hits if not self._rules[hit.rule].per), line, labels)
+        split = tuple(hit for hit in hits if self._rules[hit.rule].per)
+        if max(len(self._sources), len(self._splits)) >= _MAX_KNOWN:
+            self._sources.clear()
+            self._splits.clear()
+        parts = Parts(self._sources.setdefault(source, source), self._splits.setdefault(split, split))
+        if len(self._known_parts) >= _MAX_KNOWN:
+            self._known_parts.clear()
+        self._known_parts[line, labels, whose] = parts
+        return parts
 
     def _mask(self, globs: Sequence[Mapping[str, re.Pattern[str]]], values: Mapping[str, str]) -> int:
         mask = 0

@@ -62,12 +62,9 @@ class Sums(NamedTuple):
 
     def plus(self, other: Sums) -> Sums:
         """Return the sum of both."""
-        return Sums(
-            self.usd + other.usd,
-            self.estimated_usd + other.estimated_usd,
-            self.unpriced + other.unpriced,
-            self.calls + other.calls,
-        )
+        usd, estimated_usd, unpriced, calls = self  # a flush adds thousands of them
+        more_usd, more_estimated_usd, more_unpriced, more_calls = other
+        return Sums(usd + more_usd, estimated_usd + more_estimated_usd, unpriced + more_unpriced, calls + more_calls)
 
     def minus(self, other: Sums) -> Sums:
         """Return what this is more than another."""

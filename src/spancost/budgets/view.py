@@ -26,7 +26,7 @@ class _Row:
         """Oldest slot in `total`; None: it is to be worked out."""
         self.total = NOTHING_SPENT
 
-    def set(self, slot: int, sums: Sums) -> None:
+    def set(self, slot: int, sums: Sums) -> Sums | None:
         before = self.slots.get(slot)
         self.slots[slot] = sums
         if self.first is not None and slot >= self.first:
@@ -35,6 +35,7 @@ class _Row:
             else:
                 self.first = None if sums.usd < before.usd else self.first
                 self.total = self.total.plus(sums.minus(before))
+        return before
 
     def since(self, first_slot: int) -> Sums:
         if self.first != first_slot:
@@ -56,13 +57,13 @@ class View:
         self._rows.clear()
         self.states.clear()
 
-    def set(self, cell: Cell, sums: Sums) -> None:
-        """Take over what everybody has added to a cell."""
-        place = (cell.rule, cell.track, cell.key)
-        row = self._rows.get(place)
+    def set(self, cell: Cell, sums: Sums) -> Sums | None:
+        """Take over what everybody has added to a cell; return what was known of it before."""
+        rule, track, key, slot = cell
+        row = self._rows.get((rule, track, key))
         if row is None:
-            row = self._rows[place] = _Row()
-        row.set(cell.slot, sums)
+            row = self._rows[rule, track, key] = _Row()
+        return row.set(slot, sums)
 
     def set_unsent(self, adds: Mapping[Cell, Sums]) -> None:
         """Count what the store has not taken yet on top of what it has said."""

@@ -90,24 +90,36 @@ class MemoryStore:
         with self._locked():
             if delivery is not None and delivery.number > self._writers.get(delivery.writer, 0):
                 self._writers[delivery.writer] = delivery.number
-                for cell, sums in delivery.adds.items():
-                    slots = self._slots.setdefault((cell.rule, cell.track, cell.key), {})
-                    slots[cell.slot] = slots.get(cell.slot, _NOTHING).plus(sums)
-                    self._has_changed(cell)
+                self._add(delivery.adds)
                 for lease in delivery.released:
                     self._release(lease)
             mark, seen = place_of(cursor)
             is_reset = cursor != 0 and mark != self._mark
             return self._changes(0 if is_reset else seen, is_reset)
 
+    def _add(self, adds: Mapping[Cell, Sums]) -> None:
+        all_slots, changed = self._slots, self._changed
+        for cell, sums in adds.items():
+            rule, track, key, slot = cell
+            slots = all_slots.get((rule, track, key))
+            if slots is None:
+                slots = all_slots[rule, track, key] = {}
+            before = slots.get(slot)
+            slots[slot] = sums if before is None else before.plus(sums)
+            self._sequence += 1
+            changed.pop(cell, None)
+            changed[cell] = self._sequence
+
     def _changes(self, seen: int, is_reset: bool) -> Changes:
         cells: list[tuple[Cell, Sums]] = []
         states: list[StateRecord] = []
+        all_slots = self._slots
         for changed, sequence in reversed(self._changed.items()):
             if sequence <= seen:
                 break
             if isinstance(changed, Cell):
-                cells.append((changed, self._slots[changed.rule, changed.track, changed.key][changed.slot]))
+                rule, track, key, slot = changed
+                cells.append((changed, all_slots[rule, track, key][slot]))
             else:
                 states.append(self._states[changed][0])
         return Changes(cursor_at(self._mark, self._sequence), cells[::-1], states[::-1], is_reset)
