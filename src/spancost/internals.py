@@ -26,7 +26,7 @@ class Gauge(NamedTuple):
 
 def gauges(engine: CostEngine, totals: MetricTotals) -> list[Gauge]:
     """Return all gauges with their present values: those about ourselves, and those of budgets where there are any."""
-    return [*_own_gauges(engine, totals), *budget_gauges(engine)]
+    return [*own_gauges(engine, totals), *budget_gauges(engine)]
 
 
 def budget_gauges(engine: CostEngine) -> list[Gauge]:
@@ -44,7 +44,8 @@ def _alerts(engine: CostEngine) -> Mapping[str, int]:
     return {} if deliverer is None else deliverer.counts._asdict()
 
 
-def _own_gauges(engine: CostEngine, totals: MetricTotals) -> list[Gauge]:
+def own_gauges(engine: CostEngine, totals: MetricTotals) -> list[Gauge]:
+    """Return the gauges about ourselves."""
     now = time.time()
     folded = [({"metric": name}, float(count)) for name, count in totals.folded().items() if count]
     return [

@@ -49,6 +49,8 @@ logger: Final = logging.getLogger("spancost")
 _FORGET_EVERY_S: Final = 600.0
 _NOISE: Final = 1e-9
 """Part of what was added and taken off again that may be left by rounding."""
+_SHOWN_S: Final = 1.0
+"""A collection of metrics asks once for each gauge: it gets the same answer."""
 _SHOW_WAIT_S: Final = 0.1
 """How long somebody who asks how budgets stand waits for the present flush."""
 _MOST_SHOWN_FRESH: Final = 2000
@@ -180,6 +182,8 @@ class BudgetBook:
         """The others."""
         self._stale: dict[tuple[int, str], None] = {}
         """Quiet ones that have grown since they were read."""
+        self._shown: tuple[float, tuple[Standing, ...]] | None = None
+        """When somebody has asked, Unix seconds, and what was said; None: something has changed since."""
         self._shown_from = 0
         self._next_due = 0.0
         self._looked_at = 0.0
@@ -365,6 +369,7 @@ class BudgetBook:
         quiet.left_usd -= after.usd if before is None else after.usd - before.usd
         if quiet.left_usd > 0:
             self._stale[where] = None
+            self._shown = None
             return True
         return False
 
@@ -384,6 +389,7 @@ class BudgetBook:
                 living[place].add(key)
         self._keys = living
         for where in [where for where in self._standings if where[1] not in living[where[0]]]:
+            self._shown = None
             del self._standings[where]
             self._quiet.pop(where, None)
             self._restless.pop(where, None)
@@ -430,6 +436,7 @@ class BudgetBook:
         where = Hit(place, key)
         record = self._record(rule.name, key)
         self._standings[where] = Standing(rule, key, record, reading)
+        self._shown = None
         self._stale.pop(where, None)
         tracks = self.tracks[place]
         is_told = where not in self._again  # else there is something that another process, or nobody, has stored
@@ -465,10 +472,15 @@ class BudgetBook:
     @property
     def standings(self) -> tuple[Standing, ...]:
         """How all keys stand. Of very many that are far from their limits some may be shown as a minute ago."""
+        shown = self._shown
+        if shown is not None and 0.0 <= self.now() - shown[0] < _SHOWN_S:
+            return shown[1]
         if self._lock.acquire(timeout=_SHOW_WAIT_S):
             try:
                 self._refresh()
-                return tuple(self._standings.values())
+                found = tuple(self._standings.values())
+                self._shown = (self.now(), found)
+                return found
             finally:
                 self._lock.release()
         return tuple(dict(self._standings).values())

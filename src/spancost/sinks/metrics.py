@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from spancost.engine import CostEngine
 
 _SCOPE = "spancost"
+_OF_BUDGETS = "spancost.budget."
 
 
 class OtelMetrics:
@@ -136,11 +137,14 @@ class OtelMetrics:
         ]
 
     def _gauge(self, name: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
-        from spancost.internals import gauges
+        from spancost.internals import budget_gauges, own_gauges
+
+        is_own = not name.startswith(_OF_BUDGETS)
 
         def observe(_: CallbackOptions) -> Iterable[Observation]:
             try:
-                found = (gauge for gauge in gauges(self._engine, self._totals) if gauge.name == name)
+                known = own_gauges(self._engine, self._totals) if is_own else budget_gauges(self._engine)
+                found = (gauge for gauge in known if gauge.name == name)
                 return [Observation(value, dict(labels)) for gauge in found for labels, value in gauge.values]
             except Exception:
                 self._engine.errors.caught("metrics.callback")
