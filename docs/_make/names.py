@@ -68,7 +68,7 @@ route (a raw path is never kept).
 
 ### How budgets stand
 
-Where `spancost.yaml` has [budget rules](../how-to/budgets.md). Every process that shares a store shows the same: take
+Where `spancost.yaml` has [budget rules](../budgets.md). Every process that shares a store shows the same: take
 the maximum by `budget` and `key`.
 
 {budgets}
