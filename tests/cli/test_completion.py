@@ -52,6 +52,7 @@ def completed(cli: Cli, path: str, folder: Path, *words: str) -> list[str]:
     return [line for line in done.stdout.splitlines() if line]
 
 
+@pytest.mark.long
 @pytest.mark.skipif(_BASH is None, reason="no bash here")
 def test_bash_completes_commands_keys_and_traces(
     cli: Cli, spancost_on_path: str, ledger_file: Path, tmp_path: Path

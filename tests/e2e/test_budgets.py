@@ -144,7 +144,7 @@ def test_killed_worker_takes_at_most_what_it_charged_since_its_last_flush(tmp_pa
     assert spent(store)[LLM_MONTHLY, ""] == pytest.approx(charged.total() * LLM_CALL_USD, rel=_EXACT)
 
 
-@pytest.mark.parametrize("event", ["nothing", "redis killed"])
+@pytest.mark.parametrize("event", [pytest.param("nothing", marks=pytest.mark.long), "redis killed"])
 def test_two_servers_share_one_sum_and_tell_each_threshold_once(tmp_path: Path, event: str) -> None:
     with AlertReceiver() as receiver, RedisServer(tmp_path / "redis") as redis, ExitStack() as stack:
         config = budget_files.write_budgets(tmp_path, receiver, limit_calls=400)

@@ -20,7 +20,7 @@ from tests.e2e.apps.guarded import RESERVE_USD, RULE, Settings, rule
 from tests.e2e.zero_code import ROOT
 from tests.support.redis_server import RedisServer
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 _PROCESSES = 3
 _WORKERS = 64

@@ -236,7 +236,7 @@ def test_interval_at_which_prometheus_would_forget_is_refused(interval_s: float)
 _NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(owner=_NAMES, label=_NAMES, model=_NAMES, tenant=_NAMES)
 def test_whatever_stands_in_a_rule_the_file_is_accepted(
     owner: str, label: str, model: str, tenant: str, folder: Path

@@ -17,7 +17,7 @@ from spancost.budgets.stores.redis import RedisStore
 from tests.budgets.stores.load_worker import CELL, DELIVERIES, LIMIT_USD, RESERVE_USD, THREADS
 from tests.support.redis_server import RedisServer
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 PROCESSES = 3
 END_S = 60.0

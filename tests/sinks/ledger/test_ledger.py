@@ -253,7 +253,7 @@ _batches = st.lists(st.dictionaries(_keys, _sums, max_size=12), min_size=1, max_
 
 
 @given(batches=_batches, cap=st.integers(0, 20))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_what_goes_in_comes_out_per_component_whatever_the_cap(
     batches: list[dict[ChargeKey, ChargeSum]], cap: int
 ) -> None:

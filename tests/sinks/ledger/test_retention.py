@@ -90,7 +90,7 @@ def _written(path: Path, entries: list[tuple[int, int, int, int, int]], writes_a
 
 
 @given(_charges, st.integers(0, 60))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_every_key_set_and_every_level_tell_the_same_sums(
     entries: list[tuple[int, int, int, int, int]], writes_after: int
 ) -> None:
@@ -113,7 +113,7 @@ def test_every_key_set_and_every_level_tell_the_same_sums(
 
 
 @given(_charges, st.integers(0, 5 * DAY), st.integers(0, 5 * DAY))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_periods_that_meet_have_the_sum_of_both_whatever_is_asked(
     entries: list[tuple[int, int, int, int, int]], one: int, other: int
 ) -> None:
