@@ -78,7 +78,7 @@ def add_usage(name: str, quantity: float, unit: str, usd: float | None = None) -
         node = getattr(span, NODE_ATTRIBUTE, None)
         own = _attribution(engine, span, node, context)
         minute = now_ns // _MINUTE_NS
-        rules = reservation.take(context, charge, minute) if reservation.is_used else NO_RULES
+        rules = reservation.take(context, node, charge, minute) if reservation.is_used else NO_RULES
         engine.alone(_book, engine, node, charge, own, minute, rules)
     except Exception:
         engine.errors.caught("add_usage")

@@ -637,3 +637,19 @@ def test_a_spent_budget_says_when_its_window_ends_also_when_the_store_is_not_ask
         assert first.retry_after_s is not None
         assert second.retry_after_s is not None
         assert first.retry_after_s >= second.retry_after_s > first.retry_after_s - 60.0
+
+
+def test_usage_of_a_stream_that_outlives_its_guard_is_settled_with_it() -> None:
+    with _world() as world:
+        with guard("llm", reserve_usd=0.75):
+            stream = start(world.tracer, "stream", None, SpanKind.CLIENT)
+        with trace.use_span(stream):
+            add_usage("work", 1, "unit", 0.25)
+        world.engine.flush()
+        book = world.engine.budgets
+        assert book is not None
+        assert sum(sums.usd for _, sums in book.store.exchange(None, 0).cells) == 0.0  # not beside what is reserved
+        assert _reserved(world) == 0.75
+        stream.end()
+        assert _reserved(world) == 0.0
+        assert _spent(world) == 0.25

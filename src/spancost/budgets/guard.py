@@ -66,7 +66,8 @@ logger: Final = logging.getLogger("spancost")
 
 LEASE_S: Final = 120.0
 """A reservation of a process that is gone counts as spent for so long."""
-_RENEW_EVERY_S: Final = 30.0
+_RENEWALS: Final = 4
+"""So often a reservation is renewed in the time of its lease."""
 _LONGEST_S: Final = 3600.0
 """A reservation whose spans have not ended by then is settled with what is known."""
 _AWAY_RETRY_S: Final = 1.0
@@ -446,7 +447,7 @@ class Guards:
         mine = self._wake
         while mine is self._wake:
             with suppress(queue.Empty):
-                mine.get(timeout=_RENEW_EVERY_S if self._sending is None else _LOOK_S)
+                mine.get(timeout=LEASE_S / _RENEWALS if self._sending is None else _LOOK_S)
                 if self._is_away:
                     time.sleep(_LOOK_S)  # not once more for each call that ends
                 while True:
@@ -548,7 +549,7 @@ class Guards:
     def _keep_alive(self) -> None:
         """Renew what is still open, and settle what has been open for too long."""
         now_s = time.monotonic()
-        if now_s - self._renewed_s < _RENEW_EVERY_S:
+        if now_s - self._renewed_s < LEASE_S / _RENEWALS:
             return
         self._renewed_s = now_s
         for reservation in list(self._live):

@@ -231,10 +231,15 @@ def leave(node: SpanNode, charges: Sequence[Charge], minute: int) -> frozenset[G
     return rules
 
 
-def take(context: Mapping[str, Any], charge: Charge, minute: int) -> frozenset[GuardedRule]:
-    """Leave usage that was reported in a context with its reservation; return the rules that it settles it with."""
+def take(context: Mapping[str, Any], node: SpanNode | None, charge: Charge, minute: int) -> frozenset[GuardedRule]:
+    """Leave usage that was reported in a context with its reservation; return the rules that it settles it with.
+
+    A span that goes on after its guard was left still has the reservation it was started under.
+    """
     found = context.get(KEY)
-    return found.take((charge,), minute) if isinstance(found, Reservation) else _NO_RULES
+    if not isinstance(found, Reservation) or found.is_settled:
+        found = None if node is None else node.reservation
+    return _NO_RULES if found is None else found.take((charge,), minute)
 
 
 def mark_used() -> None:
