@@ -530,3 +530,29 @@ def test_what_inner_views_know_of_a_call_is_kept_when_its_outer_view_is_charged_
             view.end()
         due = sum(chat_usd(tokens, 10, cached=100) for tokens in (1690, 2197, 2856))
         assert _llm_usd(world) == pytest.approx(due, rel=1e-12)
+
+
+def test_an_inner_view_that_is_charged_before_its_outer_one_takes_that_along() -> None:
+    asked = {name: value for name, value in chat(0, 0).items() if "usage" not in name and "response" not in name}
+    with priced_provider() as world:
+        others = [_llm(world, scope, None, asked) for scope in ("framework", "framework", "openai")]
+        outer, inner = (_llm(world, scope, None, asked) for scope in ("another tracer", "openai"))
+        # The inner view waits at a framework's span, its outer one at one of the same scope as the inner.
+        for view, cached in ((inner, 100), (outer, 0)):
+            view.set_attributes(chat(2856, 10, cached=cached, response_id="same"))
+            view.end()
+        reported = (3719, 4833)
+        for tokens in reported:
+            seen = _llm(world, "openai", others[0], chat(tokens, 10, response_id="same"))
+            seen.end()
+            began = (seen.start_time or 0) - 1000
+            report = chat(tokens, 10, response_id="same")
+            _llm(world, "back-dating", others[0], report, start_ns=began).end()
+        last = _llm(world, "framework", None, asked)
+        ends = ((others[0], 1300), (others[1], 1690), (others[2], 2197), (last, 6274))
+        for view, tokens in ends:
+            view.set_attributes(chat(tokens, 10, response_id="same"))
+            view.end()
+        due = chat_usd(2856, 10, cached=100) + sum(chat_usd(tokens, 10) for tokens in reported)
+        due += sum(chat_usd(tokens, 10) for _, tokens in ends)
+        assert _llm_usd(world) == pytest.approx(due, rel=1e-12)

@@ -86,8 +86,7 @@ class LlmCalls:
                 if (
                     item.scope != call.scope
                     and item.scope not in call.also
-                    and call.start_ns <= item.start_ns
-                    and item.end_ns <= call.end_ns
+                    and _are_nested(call, item)
                     and may_be_same_call(call.usage, item.usage)
                     and is_surely_same(call.usage, item.usage)
                 ):
@@ -205,6 +204,13 @@ class LlmCalls:
                 ):
                     seen.add(id(call))
                     yield call
+
+
+def _are_nested(one: HeldUsage, other: HeldUsage) -> bool:
+    """True if one of two views lies within the time of the other: an inner view may be charged before its outer one."""
+    if one.start_ns > other.start_ns:
+        one, other = other, one
+    return other.end_ns <= one.end_ns
 
 
 def _epoch_of(node: SpanNode) -> int | None:
