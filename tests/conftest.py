@@ -13,6 +13,15 @@ import spancost._install as spancost_install
 from spancost import usage
 from spancost.capture import facts
 
+try:
+    from hypothesis import settings
+except ImportError:  # where tests/tracers run there are few packages
+    pass
+else:
+    # Half of what is usual, so that all tests fit into the time that people wait; those that say a number have theirs.
+    settings.register_profile("quick", max_examples=50)
+    settings.load_profile("quick")
+
 FUZZ_SECONDS = "fuzz_seconds"
 FUZZ_SEED = "fuzz_seed"
 
