@@ -250,4 +250,4 @@ def test_it_does_what_the_model_does(name: str, tmp_path: Path, request: pytest.
 @pytest.mark.long
 @pytest.mark.parametrize("name", ["memory", "sqlite", "redis"])
 def test_it_does_what_the_model_does_for_long(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    drive(name, tmp_path, request, examples=250, steps=60)
+    drive(name, tmp_path, request, examples=60, steps=60)
