@@ -13,6 +13,7 @@ its stream breaks off.
     POST /payments/v1/charges      a payment service that no price book knows
     POST http://api.twilio.com/... as an HTTP proxy: answers for that host, forwards nothing
     GET  /health
+    GET  /usage                    the tokens stated so far, by model and field: what a provider's bill would have
 
 Left out: tools, images, audio, errors and rate limits.
 """
@@ -24,10 +25,11 @@ import base64
 import itertools
 import json
 import struct
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Lock, Thread
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 from urllib.parse import urlsplit
@@ -179,6 +181,19 @@ class _Server(ThreadingHTTPServer):
     ) -> None:
         super().__init__(address, handler)
         self.usages = usages
+        self._counting = Lock()
+        self._tokens: dict[str, Counter[str]] = {}
+
+    def count(self, model: str, usage: ChatUsage | EmbeddingUsage | MessageUsage) -> None:
+        """Add a usage that is being stated."""
+        with self._counting:
+            self.usages.append(usage)
+            self._tokens.setdefault(_DATED_MODELS.get(model, model), Counter()).update(asdict(usage))
+
+    def tokens(self) -> dict[str, dict[str, int]]:
+        """Return the tokens stated so far, by model and field."""
+        with self._counting:
+            return {model: dict(counts) for model, counts in self._tokens.items()}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -190,6 +205,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path == "/health":
             self._answer(200, {"ok": True})
+        elif self.path == "/usage":
+            self._answer(200, cast(_Server, self.server).tokens())
         else:
             self._answer(404, {"error": {"message": "no such path", "type": "not_found"}})
 
@@ -218,7 +235,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing: a line per request hides the errors."""
 
     def _chat(self, request: Json) -> None:
-        usage = self._stated(chat_usage(request))
+        usage = self._stated(request, chat_usage(request))
         if request.get("stream"):
             self._stream(_chat_chunks(request, usage))
             return
@@ -244,7 +261,7 @@ class _Handler(BaseHTTPRequestHandler):
         messages = request.get("input")
         if isinstance(messages, str):
             messages = [{"role": "user", "content": messages}]
-        usage = self._stated(chat_usage({**request, "messages": messages}))
+        usage = self._stated(request, chat_usage({**request, "messages": messages}))
         head = _chat_head(request, "response")
         number = next(_ids)
         text: Json = {
@@ -283,7 +300,7 @@ class _Handler(BaseHTTPRequestHandler):
         )
 
     def _embeddings(self, request: Json) -> None:
-        usage = self._stated(embedding_usage(request))
+        usage = self._stated(request, embedding_usage(request))
         base64_asked = request.get("encoding_format") == "base64"
         data = [
             {"object": "embedding", "index": index, "embedding": _embedding(text, base64_asked)}
@@ -300,7 +317,7 @@ class _Handler(BaseHTTPRequestHandler):
         )
 
     def _message(self, request: Json) -> None:
-        usage = self._stated(message_usage(request))
+        usage = self._stated(request, message_usage(request))
         if request.get("stream"):
             self._stream(_message_events(request, usage))
             return
@@ -314,11 +331,11 @@ class _Handler(BaseHTTPRequestHandler):
             },
         )
 
-    def _stated(self, usage: _Usage) -> _Usage:
+    def _stated(self, request: Json, usage: _Usage) -> _Usage:
         stated = self.headers.get(_USAGE_HEADER)
         if stated is not None:
             usage = replace(usage, **json.loads(stated))
-        cast(_Server, self.server).usages.append(usage)
+        cast(_Server, self.server).count(str(request.get("model", "")), usage)
         return usage
 
     def _answer(self, status: int, content: Json) -> None:

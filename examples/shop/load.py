@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 import requests
@@ -19,6 +20,8 @@ _SEED: Final = 7
 _CONCURRENCY: Final = 4
 _TIMEOUT_S: Final = 30.0
 _TENANTS: Final = ("acme", "blue-door", "cobbler")
+PASSING_TENANT: Final = "passing-"
+"""How the names of tenants begin that come a single time."""
 _LINE_EVERY: Final = 40
 """Requests between two plain progress lines."""
 
@@ -60,6 +63,8 @@ class LoadResult:
     routes: Mapping[Route, Sent]
     failures: tuple[str, ...]
     """One line for each request that was not answered as expected."""
+    tenants: Mapping[str, int]
+    """Requests by the tenant they named."""
 
     @property
     def sent(self) -> int:
@@ -138,6 +143,7 @@ def run_load(
     per_route: int = 10,
     concurrency: int = _CONCURRENCY,
     seed: int = _SEED,
+    passing_tenants: int = 0,
     progress: Progress | None = None,
 ) -> LoadResult:
     """Send `per_route` requests of each route and wait for all answers.
@@ -151,10 +157,16 @@ def run_load(
 
         seed: The same seed gives the same requests in the same order of sending.
 
+        passing_tenants: So many requests each come from a tenant that comes this one time.
+
         progress: Told about each finished request.
     """
     chance = random.Random(seed)
     plan = [(route, number, route.make(number, chance)) for route in ROUTES for number in range(per_route)]
+    with_tenant = [place for place, (_, _, call) in enumerate(plan) if call.tenant]
+    for number, place in enumerate(chance.sample(with_tenant, min(passing_tenants, len(with_tenant)))):
+        route, of_route, call = plan[place]
+        plan[place] = (route, of_route, replace(call, tenant=f"{PASSING_TENANT}{number}"))
     chance.shuffle(plan)
     results = {route: Sent() for route in (*ROUTES, READ_INVOICE)}
     failures: list[str] = []
@@ -193,7 +205,8 @@ def run_load(
 
     with ThreadPoolExecutor(concurrency, thread_name_prefix="load") as pool:
         list(pool.map(carry_out, plan))
-    return LoadResult(results, tuple(failures))
+    tenants = Counter(call.tenant for _, _, call in plan if call.tenant)
+    return LoadResult(results, tuple(failures), tenants)
 
 
 def request_count(per_route: int) -> int:

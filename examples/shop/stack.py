@@ -140,6 +140,8 @@ class Stack:
         self.config = directory / "spancost.yaml"
         self.urls: Mapping[str, str] = {}
         """Base URL of each app by name, once started."""
+        self.llm_url = ""
+        """Base URL of the LLM server, which tells at `/usage` what a provider would bill."""
         self._otlp_endpoint = otlp_endpoint
         self.flush_interval_s = flush_interval_s
         self._first_value_hold_s = first_value_hold_s
@@ -226,6 +228,7 @@ class Stack:
         for name in APPS:
             self._processes[name].wait_ready(f"{urls[name]}/health", deadline_s=self._start_timeout_s)
         self.urls = {name: urls[name] for name in APPS}
+        self.llm_url = urls[_LLM]
 
     def _run(
         self,
