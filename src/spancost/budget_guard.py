@@ -92,13 +92,7 @@ class guard:
     # --- as a context manager -------------------------------------------------------------------------------------
 
     def __enter__(self) -> Decision:
-        decision, reservation = self._reserve()
-        if decision.delay_s:
-            try:
-                time.sleep(decision.delay_s)
-            except BaseException:
-                release(reservation)
-                raise
+        decision, reservation = self._reserve_and_wait()
         self._attach(reservation)
         return decision
 
@@ -118,13 +112,7 @@ class guard:
                 return
 
     async def __aenter__(self) -> Decision:
-        decision, reservation = await self._reserve_beside()
-        if decision.delay_s:
-            try:
-                await asyncio.sleep(decision.delay_s)
-            except BaseException:
-                release(reservation)
-                raise
+        decision, reservation = await self._reserve_and_wait_beside()
         self._attach(reservation)
         return decision
 
@@ -169,24 +157,10 @@ class guard:
 
     def begin(self) -> _Held:
         """Decide, wait where the call is throttled, and return what covers its steps until it is ended."""
-        decision, reservation = self._reserve()
-        if decision.delay_s:
-            try:
-                time.sleep(decision.delay_s)
-            except BaseException:
-                release(reservation)
-                raise
-        return _Held(reservation)
+        return _Held(self._reserve_and_wait()[1])
 
     async def _begin_async(self) -> _Held:
-        decision, reservation = await self._reserve_beside()
-        if decision.delay_s:
-            try:
-                await asyncio.sleep(decision.delay_s)
-            except BaseException:
-                release(reservation)
-                raise
-        return _Held(reservation)
+        return _Held((await self._reserve_and_wait_beside())[1])
 
     # --- asking ---------------------------------------------------------------------------------------------------
 
@@ -195,6 +169,26 @@ class guard:
 
     def _reserve(self) -> tuple[Decision, Reservation | None]:
         return reserved(self._scope, self._reserve_usd, self._known())
+
+    def _reserve_and_wait(self) -> tuple[Decision, Reservation | None]:
+        decision, reservation = self._reserve()
+        if decision.delay_s:
+            try:
+                time.sleep(decision.delay_s)
+            except BaseException:
+                release(reservation)
+                raise
+        return decision, reservation
+
+    async def _reserve_and_wait_beside(self) -> tuple[Decision, Reservation | None]:
+        decision, reservation = await self._reserve_beside()
+        if decision.delay_s:
+            try:
+                await asyncio.sleep(decision.delay_s)
+            except BaseException:
+                release(reservation)
+                raise
+        return decision, reservation
 
     async def _reserve_beside(self) -> tuple[Decision, Reservation | None]:
         """Ask on another thread: the store may take its whole deadline, and the loop has others to serve."""
