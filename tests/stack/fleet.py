@@ -39,6 +39,8 @@ SCOPE: Final = {key.replace(".", "_"): value for key, value in RESOURCE.items()}
 """Labels that every series has on every path, beside `service_name`."""
 INTERVAL_S: Final = 1.0
 """Between two exports, scrapes and evaluations of rules."""
+KEPT_FROM_NANO_USD: Final = 5_000_000
+"""Traces of half a cent and more are kept, and failed ones."""
 DELTA_COST: Final = "spancost_delta_cost_usd_total"
 _HOLD_S: Final = 4.0
 """For which a new series reads 0: longer than any interval here and what comes on top."""
@@ -70,10 +72,20 @@ class Fleet:
         self.pushed = Prometheus(folder / "pushed", self._received, name="pushed", features=["exemplar-storage"])
         self.deltas = Prometheus(folder / "deltas", deltas, name="deltas", features=["otlp-native-delta-ingestion"])
         self.scraped = Prometheus(folder / "scraped", self._scraped, name="scraped", features=["exemplar-storage"])
-        remote_write = {"REMOTE_WRITE_ENDPOINT": self.written.remote_write_url}
+        remote_write = {"REMOTE_WRITE_URL": self.written.remote_write_url}
         self.traces = folder / "gateway" / "traces.jsonl"
-        self.gateway = self._collector("gateway", {**remote_write, "TRACES_FILE": str(self.traces)})
-        self.router = self._collector("router", {"GATEWAY_ENDPOINTS": self.gateway.otlp_grpc}, binary="otelcol-router")
+        self.gateway = self._collector(
+            "gateway",
+            {
+                **remote_write,
+                "TRACES_FILE": str(self.traces),
+                "KEPT_TRACES_EXPORTERS": "[file]",
+                "KEEP_FROM_NANO_USD": str(KEPT_FROM_NANO_USD),
+                "KEEP_PERCENT": "0",
+                "DECISION_WAIT": "5s",
+            },
+        )
+        self.router = self._collector("router", {"GATEWAYS": f"[{self.gateway.otlp_grpc}]"}, binary="otelcol-router")
         self.agent = self._collector(
             "agent", {"TRACES_ENDPOINT": self.router.otlp_grpc, "METRICS_ENDPOINT": self.gateway.otlp_grpc}
         )
