@@ -89,8 +89,14 @@ class Fleet:
         self.agent = self._collector(
             "agent", {"TRACES_ENDPOINT": self.router.otlp_grpc, "METRICS_ENDPOINT": self.gateway.otlp_grpc}
         )
-        self.derived = self._collector("no-sdk-metrics", remote_write)
-        self.exact = self._collector("exact", {"PROMETHEUS_OTLP_ENDPOINT": f"{self.deltas.url}/api/v1/otlp"})
+        self.derived = self._collector(
+            "no-sdk-metrics", {**remote_write, "DERIVED_EXPORTER": "prometheus_remote_write", "DERIVE_INTERVAL": "1s"}
+        )
+        self.exact = self._collector(
+            "no-sdk-metrics",
+            {"PROMETHEUS_OTLP_ENDPOINT": f"{self.deltas.url}/api/v1/otlp", "EXACT_FROM": "counters"},
+            on_top="exact",
+        )
         self.tee = Collector(
             folder / "tee",
             [Path(__file__).with_name("tee.yaml")],
@@ -111,8 +117,12 @@ class Fleet:
         )
         self._running = ExitStack()
 
-    def _collector(self, name: str, variables: Mapping[str, str], *, binary: str = "otelcol") -> Collector:
-        return Collector(self.folder / name, [CONFIGS / f"{name}.yaml"], variables, binary=binary, name=name)
+    def _collector(
+        self, name: str, variables: Mapping[str, str], *, on_top: str = "", binary: str = "otelcol"
+    ) -> Collector:
+        configs = [CONFIGS / f"{one}.yaml" for one in (name, on_top) if one]
+        folder = self.folder / (on_top or name)
+        return Collector(folder, configs, variables, binary=binary, name=folder.name)
 
     def ledger(self, *columns: str, positions: Sequence[str] = EVERY_POSITION) -> Money:
         """Return what the ledger of all apps has, by some of its columns; without idle time.
