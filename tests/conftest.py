@@ -28,7 +28,7 @@ FUZZ_SEED = "fuzz_seed"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Options of tests/fuzz: how long each target runs, and with which seed it begins."""
-    seconds, seed = os.environ.get("SPANCOST_FUZZ_SECONDS", "20"), os.environ.get("SPANCOST_FUZZ_SEED")
+    seconds, seed = os.environ.get("SPANCOST_FUZZ_SECONDS", "10"), os.environ.get("SPANCOST_FUZZ_SEED")
     parser.addoption("--fuzz-seconds", dest=FUZZ_SECONDS, default=seconds, help="seconds for each target of tests/fuzz")
     parser.addoption(
         "--fuzz-seed", dest=FUZZ_SEED, default=seed, help="seed that each target of tests/fuzz begins with"
