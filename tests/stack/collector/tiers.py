@@ -1,0 +1,78 @@
+"""The shipped configurations, and the far ends that they are pointed at in tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+CONFIGS: Final = Path(__file__).resolve().parents[3] / "collector-config"
+SCOPE: Final = (
+    "service_name",
+    "deployment_environment_name",
+    "k8s_namespace_name",
+    "cloud_account_id",
+    "cloud_region",
+)
+"""Labels that every series has where they are known."""
+_PROMOTED: Final = (
+    "service.name",
+    "deployment.environment.name",
+    "k8s.namespace.name",
+    "cloud.account.id",
+    "cloud.region",
+)
+
+
+def config(name: str) -> Path:
+    """Return a shipped configuration, such as `gateway`."""
+    return CONFIGS / f"{name}.yaml"
+
+
+def prometheus_config(folder: Path, *targets: str) -> Path:
+    """Write a configuration of Prometheus that takes what the tiers send, and scrapes some addresses."""
+    document: dict[str, Any] = {
+        "global": {"scrape_interval": "500ms"},
+        "scrape_configs": [
+            {"job_name": "derived", "honor_labels": True, "static_configs": [{"targets": list(targets)}]}
+        ],
+        "otlp": {"promote_resource_attributes": list(_PROMOTED)},
+        "storage": {"tsdb": {"out_of_order_time_window": "30m"}},
+    }
+    path = folder / "prometheus.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+def relay(folder: Path, url: str) -> Path:
+    """Write a configuration of a Collector that takes OTLP of any kind and hands it on over HTTP, for `OtlpReceiver`."""
+    document: dict[str, Any] = {
+        "receivers": {
+            "otlp": {
+                "protocols": {
+                    "grpc": {"endpoint": "${env:OTLP_GRPC_ENDPOINT}"},
+                    "http": {"endpoint": "${env:OTLP_HTTP_ENDPOINT}"},
+                }
+            }
+        },
+        "exporters": {"otlp_http": {"endpoint": url, "sending_queue": {"enabled": False}}},
+        "extensions": {"health_check": {"endpoint": "${env:HEALTH_ENDPOINT}"}},
+        "service": {
+            "extensions": ["health_check"],
+            "pipelines": {
+                "traces": {"receivers": ["otlp"], "exporters": ["otlp_http"]},
+                "metrics": {"receivers": ["otlp"], "exporters": ["otlp_http"]},
+            },
+            "telemetry": {"metrics": {"level": "none"}},
+        },
+    }
+    path = folder / "relay.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+def flow(names: Sequence[str]) -> str:
+    """Return names as a variable takes a list."""
+    return f"[{', '.join(names)}]"
