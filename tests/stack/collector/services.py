@@ -21,7 +21,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Span
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
-from opentelemetry.trace import SpanKind, StatusCode, Tracer
+from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, StatusCode, Tracer
 
 from spancost import attribute
 from spancost.sinks.metrics import OtelMetrics
@@ -85,17 +85,36 @@ class Worker:
         self.tracer: Tracer = world.provider.get_tracer("shop")
 
     def web(
-        self, route: str, tenant: str = "", *, seconds: float = 0.01, puts: int = 1, messages: int = 0, failed: bool = False
+        self,
+        route: str,
+        tenant: str = "",
+        *,
+        seconds: float = 0.01,
+        puts: int = 1,
+        messages: int = 0,
+        failed: bool = False,
+        caller: trace.Span | None = None,
     ) -> str:
         """Serve one HTTP request and return its trace id; an empty route is one that matched none."""
         size = 1000 * (1 + len(route))
-        request = start(self.tracer, "POST", None, SpanKind.SERVER, server(route, response_bytes=size, method="POST"))
+        attributes = server(route, response_bytes=size, method="POST")
+        context = trace.set_span_in_context(caller or trace.INVALID_SPAN)
+        request = self.tracer.start_span("POST", context, SpanKind.SERVER, attributes)
+        assert isinstance(request, Span)
         with self._work(request, (route or "(no route)", "POST", ""), tenant) as spent:
             spent["egress"] += size / GB * EGRESS_USD_PER_GB
             self._call(request, seconds, puts, messages, spent)
             if failed:
                 request.set_status(StatusCode.ERROR)
         return self._note(request, failed)
+
+    @contextmanager
+    def calls(self, route: str, *, seconds: float) -> Iterator[trace.Span]:
+        """Serve an HTTP request; yields its span as a service finds it that is called meanwhile."""
+        request = start(self.tracer, "POST", None, SpanKind.SERVER, server(route, response_bytes=0, method="POST"))
+        with self._work(request, (route, "POST", ""), "") as spent:
+            self._call(request, seconds, 1, 0, spent)
+            yield NonRecordingSpan(_as_remote(request))
 
     def begin(self, route: str) -> Request:
         """Begin to serve an HTTP request that one call is made for."""
@@ -148,6 +167,12 @@ class Worker:
         assert self.world.provider.force_flush()
         if self._meters is not None:
             assert self._meters.force_flush()
+
+
+def _as_remote(span: Span) -> SpanContext:
+    """Return the context of a span as the service finds it that is called."""
+    context = span.get_span_context()
+    return SpanContext(context.trace_id, context.span_id, is_remote=True, trace_flags=context.trace_flags)
 
 
 def _trace_id(span: Span) -> str:
