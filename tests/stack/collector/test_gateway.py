@@ -22,6 +22,7 @@ from tests.support.otlp_receiver import OtlpReceiver
 pytestmark = pytest.mark.stack
 
 _BY_ROUTE = ("service_name", "component", "http_route", "http_request_method", "entrypoint")
+_FAILED = "otelcol_exporter_prometheusremotewrite_failed_translations"
 _SOON = {"DECISION_WAIT": "1s"}
 
 
@@ -94,6 +95,29 @@ def test_each_route_tenant_and_worker_reaches_prometheus_with_its_money(
         assert labels == {"__name__", "job", "instance", "provider", "operation", *SCOPE, *_BY_ROUTE}
         requests = prometheus.sums(f"spancost_request_cost_usd_count{{{mine}}}", "http_route")
         assert requests == {("/carts/{id}",): 90, ("/checkout",): 1, ("(no route)",): 1}
+
+
+def test_deltas_that_come_by_mistake_are_told_of_and_take_no_counter_of_others_with_them(
+    tmp_path: Path, prometheus: Prometheus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truth = Truth()
+    with ExitStack() as stack:
+        gateway = stack.enter_context(
+            Collector(tmp_path, [config("gateway")], {"REMOTE_WRITE_URL": prometheus.remote_write_url})
+        )
+        counters = stack.enter_context(worker("right", gateway.otlp_http, truth, instance="one"))
+        with monkeypatch.context() as patch:
+            patch.setenv("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "delta")
+            deltas = stack.enter_context(worker("mistaken", gateway.otlp_http, Truth(), instance="one"))
+        for one in (deltas, counters):
+            one.web("/carts/{id}")
+            one.send()
+        prometheus.wait_for('spancost_cost_usd_total{service_name="right"}', bool)
+        found = prometheus.sums('spancost_cost_usd_total{service_name="right"}', *_BY_ROUTE)
+        assert found == pytest.approx(dict(truth.by_route), rel=RELATIVE)
+        assert prometheus.query('{service_name="mistaken",__name__=~"spancost_.*_total"}') == []
+        told = next(line for line in gateway.own_metrics().splitlines() if line.startswith(_FAILED))
+        assert float(told.rsplit(" ", 1)[1]) >= 1
 
 
 @pytest.mark.parametrize("percent", [0, 50])
