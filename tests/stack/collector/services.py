@@ -7,7 +7,7 @@ only when told, so that compute has a known cost, too.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -109,7 +109,7 @@ class Worker:
         return self._note(request, failed)
 
     @contextmanager
-    def calls(self, route: str, *, seconds: float) -> Iterator[trace.Span]:
+    def calls(self, route: str, *, seconds: float) -> Generator[trace.Span]:
         """Serve an HTTP request; yields its span as a service finds it that is called meanwhile."""
         request = start(self.tracer, "POST", None, SpanKind.SERVER, server(route, response_bytes=0, method="POST"))
         with self._work(request, (route, "POST", ""), "") as spent:
@@ -135,7 +135,7 @@ class Worker:
         return self._note(root, failed=False)
 
     @contextmanager
-    def _work(self, root: Span, labels: Key, tenant: str) -> Iterator[dict[str, float]]:
+    def _work(self, root: Span, labels: Key, tenant: str) -> Generator[dict[str, float]]:
         spent: defaultdict[str, float] = defaultdict(float)
         with trace.use_span(root, end_on_exit=True), attribute(**({"tenant": tenant} if tenant else {})):
             yield spent
@@ -148,7 +148,10 @@ class Worker:
     def _call(self, root: Span, seconds: float, puts: int, messages: int, spent: dict[str, float]) -> None:
         self.world.clock.advance(seconds)
         spent["compute"] += seconds * USD_PER_S
-        for component, attributes, count, usd in (("aws", put_item(), puts, PUT_USD), ("http", sms(), messages, SMS_USD)):
+        for component, attributes, count, usd in (
+            ("aws", put_item(), puts, PUT_USD),
+            ("http", sms(), messages, SMS_USD),
+        ):
             for _ in range(count):
                 start(self.tracer, "call", root, SpanKind.CLIENT, attributes).end()
             if count:
@@ -188,7 +191,7 @@ def worker(
     instance: str,
     metrics: bool = True,
     environment: str = "production",
-    **resource: str,
+    resource: Mapping[str, str] | None = None,
 ) -> Generator[Worker]:
     """Make a worker whose spans, and metrics if asked for, go to a Collector.
 
@@ -205,13 +208,13 @@ def worker(
 
         environment: Its `deployment.environment.name`.
 
-        **resource: More attributes of its resource, with `_` for `.`.
+        resource: More attributes of its resource.
     """
     of = {
         "service.name": service,
         "service.instance.id": instance,
         "deployment.environment.name": environment,
-        **{name.replace("_", "."): value for name, value in resource.items()},
+        **(resource or {}),
     }
     with priced_provider(
         resource=of, region=REGION, compute=_COMPUTE, egress_clients="internet", prices_cache="off"

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Generator
 from contextlib import ExitStack
 from pathlib import Path
+from time import time
 
 import pytest
 from opentelemetry.trace import SpanKind
@@ -29,7 +30,7 @@ _SOON = {"DECISION_WAIT": "1s"}
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Generator[Prometheus]:
     folder = tmp_path_factory.mktemp("prometheus")
-    with Prometheus(folder, prometheus_config(folder)) as running:
+    with Prometheus(folder, prometheus_config(folder), features=["exemplar-storage"]) as running:
         yield running
 
 
@@ -50,15 +51,18 @@ def test_each_route_tenant_and_worker_reaches_prometheus_with_its_money(
         "REMOTE_WRITE_URL": prometheus.remote_write_url,
         "PROMETHEUS_OTLP_ENDPOINT": f"{prometheus.url}/api/v1/otlp",
     }
-    scope = {"k8s_namespace_name": "prod", "cloud_account_id": "123456789012", "cloud_region": "eu-west-1"}
+    scope = {"k8s.namespace.name": "prod", "cloud.account.id": "123456789012", "cloud.region": "eu-west-1"}
     with ExitStack() as stack:
         gateway = stack.enter_context(Collector(tmp_path, [config("gateway")], variables))
 
-        def started(service: str, instance: str, **more: str) -> Worker:
-            return stack.enter_context(worker(service, gateway.otlp_http, truth, instance=instance, **more))
+        def started(service: str, instance: str, environment: str = "production", **more: str) -> Worker:
+            to, resource = gateway.otlp_http, {**more, "host.name": "one"}
+            return stack.enter_context(
+                worker(service, to, truth, instance=instance, environment=environment, resource=resource)
+            )
 
-        first = started(of_path, "worker-1", host_name="one", **scope)
-        second = started(of_path, "worker-2", host_name="one", **scope)
+        first = started(of_path, "worker-1", **scope)
+        second = started(of_path, "worker-2", **scope)
         # The same service and instance in another environment: without the labels its series would collide.
         staging = started(of_path, "worker-1", environment="staging")
         office = started(f"{of_path}-office", "worker-1")
@@ -95,6 +99,16 @@ def test_each_route_tenant_and_worker_reaches_prometheus_with_its_money(
         assert labels == {"__name__", "job", "instance", "provider", "operation", *SCOPE, *_BY_ROUTE}
         requests = prometheus.sums(f"spancost_request_cost_usd_count{{{mine}}}", "http_route")
         assert requests == {("/carts/{id}",): 90, ("/checkout",): 1, ("(no route)",): 1}
+        assert _exemplars(prometheus, f"spancost_request_cost_usd_bucket{{{mine}}}") <= truth.by_trace.keys()
+
+
+def _exemplars(prometheus: Prometheus, selector: str) -> set[str]:
+    """Return the traces that the exemplars of a histogram lead to."""
+    now = time()
+    found = prometheus.get("query_exemplars", query=selector, start=repr(now - 600), end=repr(now + 60))
+    traces = {exemplar["labels"]["trace_id"] for series in found for exemplar in series["exemplars"]}
+    assert traces
+    return traces
 
 
 def test_deltas_that_come_by_mistake_are_told_of_and_take_no_counter_of_others_with_them(

@@ -1,4 +1,4 @@
-"""Cost metrics from span attributes, for services that send no metrics of ours: the same money as the SDK's counters."""
+"""Cost metrics from span attributes, for services that send no metrics of ours: the same money as in the SDK."""
 
 from __future__ import annotations
 
@@ -112,11 +112,11 @@ def _all_kinds_of_work(one: Worker) -> None:
 def test_derived_sums_are_those_of_the_sdk_by_component_route_entrypoint_and_tenant(deriving: Deriving) -> None:
     truth = Truth()
     first, second = (collector.otlp_http for collector in deriving.collectors)
-    scope = {"k8s_namespace_name": "prod", "cloud_account_id": "123456789012", "cloud_region": "eu-west-1"}
+    scope = {"k8s.namespace.name": "prod", "cloud.account.id": "123456789012", "cloud.region": "eu-west-1"}
     with (
-        worker("alike", first, truth, instance="worker-1", metrics=False, **scope) as one,
-        worker("alike", first, truth, instance="worker-2", metrics=False, **scope) as two,
-        worker("alike", second, truth, instance="worker-3", metrics=False, **scope) as three,
+        worker("alike", first, truth, instance="worker-1", metrics=False, resource=scope) as one,
+        worker("alike", first, truth, instance="worker-2", metrics=False, resource=scope) as two,
+        worker("alike", second, truth, instance="worker-3", metrics=False, resource=scope) as three,
         worker("alike", second, truth, instance="worker-1", metrics=False, environment="staging") as staging,
     ):
         for turn in range(3):  # several batches: sums of sums

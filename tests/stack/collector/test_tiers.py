@@ -76,9 +76,16 @@ def test_money_and_whole_traces_go_from_agents_over_a_router_and_two_gateways_to
             for number in range(2)
         ]
         front = stack.enter_context(worker("front", agents[0].otlp_http, truth, instance="one"))
-        # Its environment has the older name, and it says its own region.
+        # It says its own region, and no environment.
         back = stack.enter_context(
-            worker("back", agents[1].otlp_http, truth, instance="two", environment="", cloud_region="us-east-1")
+            worker(
+                "back",
+                agents[1].otlp_http,
+                truth,
+                instance="two",
+                environment="",
+                resource={"cloud.region": "us-east-1"},
+            )
         )
         for number in range(60):
             # One half costs a cent and is kept, whoever of the two services has spent it.

@@ -47,7 +47,7 @@ def prometheus_config(folder: Path, *targets: str) -> Path:
 
 
 def relay(folder: Path, url: str) -> Path:
-    """Write a configuration of a Collector that takes OTLP of any kind and hands it on over HTTP, for `OtlpReceiver`."""
+    """Write a configuration of a Collector that takes OTLP and hands it on over HTTP, for `OtlpReceiver`."""
     document: dict[str, Any] = {
         "receivers": {
             "otlp": {
