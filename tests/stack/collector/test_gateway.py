@@ -64,7 +64,7 @@ def test_each_route_tenant_and_worker_reaches_prometheus_with_its_money(
         first = started(of_path, "worker-1", **scope)
         second = started(of_path, "worker-2", **scope)
         # The same service and instance in another environment: without the labels its series would collide.
-        staging = started(of_path, "worker-1", environment="staging")
+        staging = started(of_path, "worker-1", "", **{"deployment.environment": "staging"})  # by its older name
         office = started(f"{of_path}-office", "worker-1")
         for number in range(30):
             first.web("/carts/{id}", f"tenant-{number % 3}", seconds=0.001 * number)

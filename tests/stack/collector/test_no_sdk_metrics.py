@@ -5,11 +5,17 @@ from __future__ import annotations
 import re
 import urllib.request
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
 import pytest
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.trace import SpanKind
 
 from examples.stack.servers import Collector, Prometheus
@@ -113,11 +119,12 @@ def test_derived_sums_are_those_of_the_sdk_by_component_route_entrypoint_and_ten
     truth = Truth()
     first, second = (collector.otlp_http for collector in deriving.collectors)
     scope = {"k8s.namespace.name": "prod", "cloud.account.id": "123456789012", "cloud.region": "eu-west-1"}
+    older = {"deployment.environment": "staging"}
     with (
         worker("alike", first, truth, instance="worker-1", metrics=False, resource=scope) as one,
         worker("alike", first, truth, instance="worker-2", metrics=False, resource=scope) as two,
         worker("alike", second, truth, instance="worker-3", metrics=False, resource=scope) as three,
-        worker("alike", second, truth, instance="worker-1", metrics=False, environment="staging") as staging,
+        worker("alike", second, truth, instance="worker-1", metrics=False, environment="", resource=older) as staging,
     ):
         for turn in range(3):  # several batches: sums of sums
             for number in range(20):
@@ -189,10 +196,6 @@ def test_span_whose_cost_is_no_amount_of_money_takes_nothing_of_its_batch_with_i
 
 
 def _foreign_span(shop: Worker, url: str, cost: object) -> None:
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-
     provider = TracerProvider(resource=shop.world.provider.resource, shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(OTLPSpanExporter(endpoint=f"{url}/v1/traces")))
     with provider.get_tracer("foreign").start_as_current_span("foreign") as span:
@@ -200,6 +203,27 @@ def _foreign_span(shop: Worker, url: str, cost: object) -> None:
         span.set_attribute(names.TOTAL_NANO_USD, 1)
         span.set_attribute(names.COMPONENT_USD[names.AWS], cost)  # pyright: ignore[reportArgumentType]
     provider.shutdown()
+
+
+def test_many_senders_at_once_lose_nothing(deriving: Deriving) -> None:
+    senders, exports = 8, 40
+    url = f"{deriving.collectors[0].otlp_http}/v1/traces"
+    resource = Resource({"service.name": "at-once"})
+
+    def send(_: int) -> None:
+        provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        provider.add_span_processor(SimpleSpanProcessor(OTLPSpanExporter(endpoint=url)))
+        tracer = provider.get_tracer("at-once")
+        for _ in range(exports):  # each is an export of its own
+            span = tracer.start_span("work", trace.set_span_in_context(trace.INVALID_SPAN))
+            span.set_attributes({names.DIRECT_USD: 0.001, names.TOTAL_NANO_USD: 10**6, "spancost.custom.usd": 0.001})
+            span.end()
+        provider.shutdown()
+
+    with ThreadPoolExecutor(senders) as pool:
+        list(pool.map(send, range(senders)))
+    for name in (_COST, _ATTRIBUTED):
+        deriving.wait_for(f'{name}{{service_name="at-once"}}', senders * exports * 0.001)
 
 
 def test_service_that_is_left_out_is_not_derived(deriving: Deriving) -> None:
