@@ -101,6 +101,39 @@ def test_machine_and_region_come_from_the_resource_where_the_configuration_is_si
     }
 
 
+@pytest.mark.parametrize(
+    ("resource", "environment"),
+    [
+        ({"deployment.environment": "old"}, "old"),
+        ({"deployment.environment.name": "new"}, "new"),
+        ({"deployment.environment": "old", "deployment.environment.name": "new"}, "new"),
+    ],
+)
+def test_environment_is_a_constant_label_under_its_new_name_whatever_the_resource_calls_it(
+    resource: dict[str, str], environment: str
+) -> None:
+    labels = spancost_install.constant_labels(resource)
+    assert labels == {"deployment_environment_name": environment}
+
+
+def test_all_that_a_fleet_is_split_by_is_a_constant_label() -> None:
+    resource = {
+        "service.name": "shop",
+        "deployment.environment.name": "prod",
+        "k8s.namespace.name": "sales",
+        "cloud.account.id": "1",
+        "cloud.region": "us-east-1",
+        "host.name": "i-1",
+    }
+    assert spancost_install.constant_labels(resource) == {
+        "service_name": "shop",
+        "deployment_environment_name": "prod",
+        "k8s_namespace_name": "sales",
+        "cloud_account_id": "1",
+        "cloud_region": "us-east-1",
+    }
+
+
 def test_assumed_machine_is_marked_estimated() -> None:
     with priced_provider(assume=frozenset({"compute", "region"})) as world:
         with world.tracer.start_as_current_span("work"):

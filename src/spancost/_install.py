@@ -46,15 +46,19 @@ if TYPE_CHECKING:
 
     from spancost.detect import Surroundings
     from spancost.meters import UsageMeter
+    from spancost.sinks.exemplars import RequestExemplars
     from spancost.sinks.ledger.writer import Ledger
 
+_ENVIRONMENT: Final = "deployment.environment.name"
 _CONSTANT_LABELS: Final = (
     "service.name",
-    "deployment.environment.name",
+    _ENVIRONMENT,
     "k8s.namespace.name",
     "cloud.account.id",
     "cloud.region",
 )
+_OLD_NAMES: Final = {_ENVIRONMENT: "deployment.environment"}
+"""What attributes of a resource were called before; many still are."""
 _MULTIPROC: Final = ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir")
 
 _lock: Final = threading.RLock()
@@ -338,7 +342,7 @@ def origin_of(resource: Mapping[str, Any]) -> Origin:
     """Return what a resource says of where spans come from."""
     return Origin(
         _text(resource, "service.name"),
-        _text(resource, "deployment.environment.name") or _text(resource, "deployment.environment"),
+        _text(resource, _ENVIRONMENT) or _text(resource, _OLD_NAMES[_ENVIRONMENT]),
         _text(resource, "cloud.account.id"),
         _text(resource, "k8s.namespace.name") or _text(resource, "service.namespace"),
     )
@@ -346,7 +350,11 @@ def origin_of(resource: Mapping[str, Any]) -> Origin:
 
 def constant_labels(resource: Mapping[str, Any]) -> dict[str, str]:
     """Return the labels with one value in this process that are known, by Prometheus name."""
-    return {name.replace(".", "_"): value for name in _CONSTANT_LABELS if (value := _text(resource, name))}
+    return {
+        name.replace(".", "_"): value
+        for name in _CONSTANT_LABELS
+        if (value := _text(resource, name) or _text(resource, _OLD_NAMES.get(name, "")))
+    }
 
 
 def _text(resource: Mapping[str, Any], key: str) -> str:
@@ -427,7 +435,8 @@ def _attach_prometheus(engine: CostEngine) -> None:
         engine.add_sink(sink)
         engine.unregister_prometheus = sink.unregister
     else:
-        collector = TotalsCollector(engine, _totals_of(engine), labels)
+        exemplars = _exemplars(engine)
+        collector = TotalsCollector(engine, _totals_of(engine), labels, exemplars)
         REGISTRY.register(collector)  # type: ignore[arg-type]
         engine.unregister_prometheus = collector.unregister
     engine.prometheus = "multiprocess" if multiprocess else "registry"
@@ -439,6 +448,17 @@ def _attach_prometheus(engine: CostEngine) -> None:
         except OSError as error:
             level = logging.INFO if multiprocess else logging.WARNING
             logger.log(level, "port %d for /metrics is taken (%s)", port, error.strerror)
+
+
+def _exemplars(engine: CostEngine) -> RequestExemplars | None:
+    from spancost.sinks.exemplars import ALWAYS_OFF, ENV_FILTER, RequestExemplars
+
+    which = os.environ.get(ENV_FILTER, "")
+    if which.strip().lower() == ALWAYS_OFF:
+        return None
+    exemplars = RequestExemplars(engine, _totals_of(engine), which)
+    engine.add_sink(exemplars)
+    return exemplars
 
 
 def _leave_prometheus_to_otel(engine: CostEngine) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from opentelemetry.trace import SpanKind
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.parser import text_string_to_metric_families
 
 import spancost._install as spancost_install
@@ -160,3 +161,75 @@ def test_workers_and_their_forked_children_add_up_exactly_in_multiprocess_mode(t
     assert sum(cost.values()) == pytest.approx(requests * (EGRESS_USD_PER_GB + PUT_USD), rel=1e-9)
     assert sum(_samples(text, "spancost_request_cost_usd_count").values()) == requests
     assert names.METRIC_COST == "spancost.cost.usd"
+
+
+_HELD = """
+import sys, time
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+from spancost.testing import priced_provider
+from spancost.sinks.prometheus import MultiprocessMetrics
+from tests.sinks.test_prometheus import _request
+
+def shown():
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)
+    text = generate_latest(registry).decode()
+    return [line.rpartition(" ")[2] for line in text.splitlines() if line.startswith("spancost_request_cost_usd_count")]
+
+with priced_provider(region="us-east-1", first_value_hold_s=3600.0) as world:
+    world.engine.add_sink(MultiprocessMetrics(world.engine, world.totals, {}))
+    print(shown())
+    _request(world)
+    world.engine.publish()
+    print(shown())
+    _request(world)
+    world.engine.publish(final=True)
+    print(shown())
+    _request(world)
+    world.engine.publish()
+    print(shown())
+"""
+
+
+def test_a_new_request_series_of_a_worker_reads_0_first_and_then_all_that_came_meanwhile(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _HELD],
+        cwd=_ROOT,
+        env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)},
+        check=True,
+        timeout=60,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.splitlines() == ["[]", "['0.0']", "['2.0']", "['3.0']"]
+
+
+_SELF = """
+from spancost.testing import priced_provider
+from spancost.sinks.prometheus import MultiprocessMetrics
+from tests.sinks.test_prometheus import _request
+
+with priced_provider(region="us-east-1", max_values_per_label=1) as world:
+    world.engine.add_sink(MultiprocessMetrics(world.engine, world.totals, {"service_name": "shop"}))
+    world.engine.meter_sampled_only("a test")
+    _request(world)
+    world.publish()
+    world.engine.publish()
+"""
+
+
+def test_workers_tell_of_themselves_once_for_all_of_them(tmp_path: Path) -> None:
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", _SELF], cwd=_ROOT, env=environment, check=True, timeout=60)
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, path=str(tmp_path))  # type: ignore[no-untyped-call]
+    text = generate_latest(registry).decode()
+    assert _samples(text, "spancost_internal_last_flush_success") == {("service_name=shop",): 1}
+    assert _samples(text, "spancost_internal_sampled_only") == {("service_name=shop",): 1}
+    # One of the two operations of each process has no place of its own on each of these metrics.
+    folded = _samples(text, "spancost_internal_series_other")
+    assert folded.keys() >= {("metric=spancost.cost.usd", "service_name=shop")}
+    assert all(count % 2 == 0 and count > 0 for count in folded.values()), folded
+    assert ("prices=book", "service_name=shop") in _samples(text, "spancost_internal_price_age_seconds")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 from prometheus_client import (
@@ -24,10 +24,12 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.samples import Exemplar
 
 from spancost import names
 from spancost.internals import Gauge as InternalGauge
-from spancost.internals import budget_gauges, gauges
+from spancost.internals import gauges
+from spancost.sinks.exemplars import RequestExemplars
 from spancost.sinks.totals import Family, MetricTotals
 from spancost.window import Batch
 
@@ -35,6 +37,17 @@ if TYPE_CHECKING:
     from spancost.engine import CostEngine
 
 _NEW_SERIES = "A new series reads 0 at first, so that increase() sees its first value."
+_MAX_HELD_REQUESTS: Final = 65_536
+
+_Mode = Literal["sum", "livesum", "mostrecent"]
+_MODES: Final[Mapping[str, _Mode]] = {
+    names.METRIC_INTERNAL_EVICTIONS: "sum",
+    names.METRIC_INTERNAL_OTHER: "sum",
+    names.METRIC_INTERNAL_ALERTS: "sum",
+    names.METRIC_INTERNAL_QUEUE: "livesum",
+    names.METRIC_INTERNAL_COMPUTE_DEBT: "livesum",
+}
+"""How the gauges of several workers become one where the one written last does not stand for them all."""
 
 
 def prometheus_name(name: str, unit: str) -> str:
@@ -44,15 +57,34 @@ def prometheus_name(name: str, unit: str) -> str:
 
 
 class TotalsCollector:
-    """Collector of the running totals of one process; register it with a prometheus_client registry."""
+    """Collector of the running totals of one process; register it with a prometheus_client registry.
 
-    def __init__(self, engine: CostEngine, totals: MetricTotals, constant_labels: Mapping[str, str]) -> None:
+    Args:
+        engine: Its sums are brought up to date by each scrape.
+
+        totals: What is shown.
+
+        constant_labels: Labels with one value in this process.
+
+        exemplars: A sink of the same engine, for scrapes in the format of OpenMetrics; none if not given.
+    """
+
+    def __init__(
+        self,
+        engine: CostEngine,
+        totals: MetricTotals,
+        constant_labels: Mapping[str, str],
+        exemplars: RequestExemplars | None = None,
+    ) -> None:
         self._engine = engine
         self._totals = totals
         self._constant = dict(constant_labels)
+        self._exemplars = exemplars
 
     def unregister(self, registry: CollectorRegistry = REGISTRY) -> None:
         """Take the collector off its registry, if it is still there."""
+        if self._exemplars is not None:
+            self._exemplars.stop()
         with suppress(KeyError):
             registry.unregister(self)  # type: ignore[arg-type]
 
@@ -68,7 +100,7 @@ class TotalsCollector:
             self._engine.errors.caught("metrics.scrape")
 
     def _collect(self) -> list[Metric]:
-        self._engine.refresh(self._totals)
+        self._engine.refresh(self._totals, *(() if self._exemplars is None else (self._exemplars,)))
         found: list[Metric] = []
         fixed_names, fixed_values = list(self._constant), list(self._constant.values())
         for family in self._totals.counters:
@@ -106,10 +138,17 @@ class TotalsCollector:
         bounds = [*(repr(bound) for bound in names.REQUEST_COST_BUCKETS_USD), "+Inf"]
         for reading in self._totals.read(family):
             running = 0
-            buckets: list[tuple[str, float]] = []
-            for bound, count in zip(bounds, reading.buckets, strict=True):
+            exemplars = None if self._exemplars is None else self._exemplars.of(reading.labels)
+            buckets: list[tuple[str, float] | tuple[str, float, Exemplar]] = []
+            for position, (bound, count) in enumerate(zip(bounds, reading.buckets, strict=True)):
                 running += count
-                buckets.append((bound, float(running)))
+                # A series that still reads 0 has no example of what it counts.
+                exemplar = exemplars.get(position) if exemplars and count else None
+                if exemplar is None:
+                    buckets.append((bound, float(running)))
+                else:
+                    shown = Exemplar(exemplar.labels(), exemplar.usd, exemplar.at_s)
+                    buckets.append((bound, float(running), shown))
             histogram.add_metric([*fixed_values, *reading.labels], buckets, reading.value)
         return histogram
 
@@ -143,6 +182,9 @@ class MultiprocessMetrics:
         self._fixed = tuple(constant_labels.values())
         fixed_names = self._fixed_names = tuple(constant_labels)
         self._gauges: dict[str, Gauge] = {}
+        self._held_usd: dict[tuple[str, ...], list[float]] = {}
+        """Requests of series that still read 0."""
+        self._held = 0
         self._counters = {
             family.name: Counter(
                 prometheus_name(family.name, family.unit),
@@ -174,16 +216,30 @@ class MultiprocessMetrics:
                 self._raise_to(family, reading.labels, reading.value)
         for place, count in dict(self._engine.errors.counts).items():
             self._raise(self._errors, ("errors", (place,)), (place,), float(count))
-        for gauge in budget_gauges(self._engine):
+        for gauge in gauges(self._engine, self._totals):
             self._set(gauge)
+        self._observe_requests()
+
+    def _observe_requests(self) -> None:
         requests = self._totals.requests
         while self._queue:
             record = self._queue.popleft()
             labels = requests.label_values((*record.labels, record.outcome))
-            self._child(self._histogram, labels).observe(record.total_usd)
+            if labels not in self._held_usd:
+                self._child(self._histogram, labels)  # writes its zeros, which a scrape can see before the values come
+            self._held_usd.setdefault(labels, []).append(record.total_usd)
+            self._held += 1
+        if not self._held:
+            return
+        too_many = self._held > _MAX_HELD_REQUESTS
+        for reading in self._totals.read(requests):
+            if (reading.observations or too_many) and reading.labels in self._held_usd:
+                child = self._child(self._histogram, reading.labels)
+                for usd in self._held_usd.pop(reading.labels):
+                    self._held -= 1
+                    child.observe(usd)
 
     def _set(self, gauge: InternalGauge) -> None:
-        """Show a gauge that is the same in all processes: the one that was written last stands for them."""
         metric = self._gauges.get(gauge.name)
         if metric is None:
             metric = self._gauges[gauge.name] = Gauge(
@@ -191,7 +247,7 @@ class MultiprocessMetrics:
                 gauge.description,
                 labelnames=(*self._fixed_names, *gauge.labels),
                 registry=self._registry,
-                multiprocess_mode="mostrecent",
+                multiprocess_mode=_MODES.get(gauge.name, "mostrecent"),
             )
         for labels, value in gauge.values:
             self._child(metric, tuple(labels[name] for name in gauge.labels)).set(value)
@@ -225,6 +281,8 @@ class MultiprocessMetrics:
     def after_fork_in_child(self) -> None:
         """The child's files start at zero, as its totals do."""
         self._published.clear()
+        self._held_usd.clear()
+        self._held = 0
 
 
 class _QuietHandler(WSGIRequestHandler):
