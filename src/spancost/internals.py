@@ -73,14 +73,14 @@ def own_gauges(engine: CostEngine, totals: MetricTotals) -> list[Gauge]:
         ),
         Gauge(
             names.METRIC_INTERNAL_FLUSH_OK,
-            "1",
+            "{flag}",  # Prometheus would append `_ratio` to a gauge of unit 1
             "1 if the last flush reached every sink",
             (),
             [({}, float(engine.last_flush_ok))],
         ),
         Gauge(
             names.METRIC_INTERNAL_SAMPLED_ONLY,
-            "1",
+            "{flag}",
             "1 if only sampled spans can be seen",
             (),
             [({}, float(engine.sampled_only))],
@@ -108,7 +108,7 @@ def own_gauges(engine: CostEngine, totals: MetricTotals) -> list[Gauge]:
         ),
         Gauge(
             names.METRIC_INTERNAL_BUILD,
-            "1",
+            "{build}",
             "Version of spancost and of its prices",
             ("version", "prices"),
             [({"version": version("spancost"), "prices": engine.price_date}, 1.0)],
