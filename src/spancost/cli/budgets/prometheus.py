@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import math
 from collections.abc import Mapping, Sequence
-from http.client import HTTPException
 from typing import Any, Final, NamedTuple
-from urllib.error import HTTPError, URLError
-from urllib.parse import unquote, urlencode, urlsplit, urlunsplit
-from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from spancost import names
+from spancost import names, prometheus_server
 from spancost.budgets.evaluation import window_text
 from spancost.budgets.gauges import STATE_NUMBERS
 from spancost.budgets.rules import AnyRule, BudgetRule
 from spancost.budgets.store import OK
 from spancost.cli.budgets.lines import BudgetLine
 from spancost.cli.budgets.stored import NoAnswerError
+from spancost.prometheus_server import PrometheusServer, PrometheusServerError
 
-_TIMEOUT_S: Final = 10.0
-_MAX_BYTES: Final = 64 * 1024 * 1024
 _QUERY: Final = 'max by (__name__, budget, key, pair) ({__name__=~"spancost_budget_.+", budget!=""})'
 _STATES: Final = {number: state for state, number in STATE_NUMBERS.items()}
-_ACCEPTED: Final = "a URL of a Prometheus server, such as http://localhost:9090"
 
 
 class _Sample(NamedTuple):
@@ -38,13 +30,6 @@ class _Sample(NamedTuple):
     value: float
 
 
-class _NoRedirect(HTTPRedirectHandler):
-    """Answers from elsewhere are not ours, and a password is not for elsewhere."""
-
-    def redirect_request(self, req: Any, fp: Any, code: Any, msg: Any, headers: Any, newurl: Any) -> None:
-        return None
-
-
 def server_shown(url: str) -> str:
     """Return the URL of a server without user, password and query.
 
@@ -52,13 +37,9 @@ def server_shown(url: str) -> str:
         NoAnswerError: It is no URL of a server.
     """
     try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        raise NoAnswerError(f"--prometheus: {_ACCEPTED}") from None
-    if parts.scheme not in ("http", "https") or not host:
-        raise NoAnswerError(f"--prometheus: {_ACCEPTED}")
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
+        return prometheus_server.server_shown(url)
+    except PrometheusServerError as error:
+        raise NoAnswerError(f"--prometheus: {error}") from None
 
 
 def lines_from_prometheus(url: str, rules: Sequence[AnyRule]) -> list[BudgetLine]:
@@ -81,24 +62,15 @@ def lines_from_prometheus(url: str, rules: Sequence[AnyRule]) -> list[BudgetLine
 
 
 def _asked(url: str) -> list[_Sample]:
-    plain, parts = server_shown(url), urlsplit(url)
-    request = Request(f"{plain}/api/v1/query?{urlencode({'query': _QUERY})}", headers={"Accept": "application/json"})
-    if parts.username is not None:
-        credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
-        request.add_header("Authorization", f"Basic {base64.b64encode(credentials).decode()}")
     try:
-        with build_opener(_NoRedirect).open(request, timeout=_TIMEOUT_S) as response:
-            body = response.read(_MAX_BYTES + 1)
-    except HTTPError as error:
-        error.close()
-        raise NoAnswerError(f"--prometheus: {plain} answers HTTP {error.code}") from None
-    except (URLError, OSError, HTTPException, ValueError) as error:
-        why = getattr(error, "reason", None) or str(error) or type(error).__name__
-        raise NoAnswerError(f"--prometheus: {plain} does not answer: {why}") from None
+        server = PrometheusServer(url)
+        data = server.get("query", {"query": _QUERY})
+    except PrometheusServerError as error:
+        raise NoAnswerError(f"--prometheus: {error}") from None
     try:
-        return [_sample(one["metric"], one["value"]) for one in json.loads(body)["data"]["result"]]
+        return [_sample(one["metric"], one["value"]) for one in data["result"]]
     except (ValueError, KeyError, TypeError):
-        raise NoAnswerError(f"--prometheus: {plain} does not answer as a Prometheus server does") from None
+        raise NoAnswerError(f"--prometheus: {server.strange_answer()}") from None
 
 
 def _sample(labels: Mapping[str, str], value: Sequence[Any]) -> _Sample:
