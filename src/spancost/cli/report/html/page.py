@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from html import escape
 from typing import Final
 
 from spancost.cli._format import number, usd
+from spancost.cli.html.document import document, made_by
+from spancost.cli.html.parts import html_table
 from spancost.cli.report.asking import Answer
 from spancost.cli.report.html.figures import over_time, top_entrypoints, top_models
-from spancost.cli.report.html.plots import bar_table, html_table, time_plot
-from spancost.cli.report.html.style import STYLE, policy
+from spancost.cli.report.html.plots import bar_table, time_plot
+from spancost.cli.report.html.style import STYLE
 from spancost.cli.report.idle import marked_key, merged
 from spancost.cli.report.wording import (
     NOTHING,
@@ -23,7 +24,6 @@ from spancost.cli.report.wording import (
 )
 from spancost.sinks.ledger.reader import LedgerReader
 from spancost.sinks.ledger.rows import LedgerRow
-from spancost.sinks.ledger.schema import spancost_version
 
 _SHOWN_ROWS: Final = 500
 
@@ -60,20 +60,7 @@ def html_page(reader: LedgerReader, answer: Answer) -> str:
     parts.append(_section(f"By {', '.join(answer.by)}", _rows(answer)))
     notes = "".join(f"<p>{escape(line)}</p>" for line in last_lines(answer))
     parts.append(_section("Notes", notes))
-    made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    parts.append(f'<footer><p class="soft">spancost {escape(spancost_version())}, {made}</p></footer>')
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy()}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="robots" content="noindex"><link rel="icon" href="data:,">'
-        f"<title>What it cost: {escape(period)}</title><style>{STYLE}</style></head>\n"
-        f"<body><main>{_lines(parts)}</main></body></html>\n"
-    )
-
-
-def _lines(parts: list[str]) -> str:
-    return "\n".join(parts)
+    return document(f"What it cost: {period}", STYLE, [*parts, made_by()])
 
 
 def _section(title: str, content: str) -> str:

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import Final
 
 from spancost.cli._format import UNKNOWN, share, usd
+from spancost.cli.html.parts import REGION, breakable, html_table, nice
 from spancost.cli.report.html.figures import SERIES, Bar, TimePlot
 from spancost.cli.report.wording import NOTHING
 
 _HEIGHT: Final = 100.0
-_NUMBER: Final = ' class="n"'
-_REGION: Final = '<div class="wide" role="region" tabindex="0" aria-label="Table">'
-"""Around a table that may be wider than the screen: it can be moved by keyboard, too."""
 _BAR: Final = 0.84
 """Of the room that each time has."""
-_STEPS: Final = (1.0, 2.0, 2.5, 5.0, 10.0)
 
 
 def time_plot(plot: TimePlot) -> str:
     """Return stacked bars over time, with axes, legend, and a table of the same numbers."""
     sums = [plot.sum_at(index) for index in range(len(plot.times))]
-    top = _nice(max(sums))
+    top = nice(max(sums))
     groups: list[str] = []
     for index, time in enumerate(plot.times):
         if not sums[index]:
@@ -80,12 +76,12 @@ def bar_table(what: str, bars: Sequence[Bar], whole_usd: float) -> str:
     longest = max((bar.total_usd for bar in bars if bar.usd), default=0.0) or 1.0
     head = f'<th scope="col">{escape(what)}</th><td></td><th class="n" scope="col">USD</th>'
     rows = "".join(
-        f'<tr><td class="k">{_key(bar.name or NOTHING)}</td><td class="b">{_bar(bar, longest)}</td>'
+        f'<tr><td class="k">{breakable(bar.name or NOTHING)}</td><td class="b">{_bar(bar, longest)}</td>'
         f'<td class="n">{_amount(bar)}</td><td class="n">{share(bar.total_usd, whole_usd)}</td></tr>'
         for bar in bars
     )
     return (
-        f'{_REGION}<table><thead><tr>{head}<th class="n" scope="col">share</th></tr></thead>'
+        f'{REGION}<table><thead><tr>{head}<th class="n" scope="col">share</th></tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
     )
 
@@ -104,47 +100,5 @@ def _bar(bar: Bar, longest: float) -> str:
     return f'<svg viewBox="0 0 100 1" preserveAspectRatio="none" aria-hidden="true">{"".join(parts)}</svg>'
 
 
-def html_table(titles: Sequence[str], rows: Iterable[Sequence[str]], totals: Sequence[str], *, keys: int) -> str:
-    """Return a table of texts.
-
-    Args:
-        titles: Of the columns.
-
-        rows: Cells, not escaped.
-
-        totals: Cells of the sum row.
-
-        keys: How many columns at the beginning are no numbers.
-    """
-
-    def cells(row: Sequence[str]) -> str:
-        return "".join(
-            f'<td class="k">{_key(cell)}</td>' if index < keys else f'<td class="n">{escape(cell)}</td>'
-            for index, cell in enumerate(row)
-        )
-
-    head = "".join(
-        f'<th scope="col"{"" if index < keys else _NUMBER}>{escape(title)}</th>' for index, title in enumerate(titles)
-    )
-    body = "".join(f"<tr>{cells(row)}</tr>" for row in rows)
-    return (
-        f"{_REGION}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
-        f"<tfoot><tr>{cells(totals)}</tr></tfoot></table></div>"
-    )
-
-
-def _key(text: str) -> str:
-    """Return a key that may be broken behind a slash."""
-    return escape(text).replace("/", "/<wbr>")
-
-
 def _rect(x: float, y: float, width: float, height: float, name: str) -> str:
     return f'<rect class="{name}" x="{x:.4g}" y="{y:.4g}" width="{width:.4g}" height="{height:.4g}"/>'
-
-
-def _nice(amount: float) -> float:
-    """Return the next round number above an amount."""
-    if amount <= 0:
-        return 1.0
-    unit = 10.0 ** math.floor(math.log10(amount))
-    return next(step * unit for step in _STEPS if step * unit >= amount * (1 - 1e-12))

@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from typing import Final
 
-STYLE: Final = """
+from spancost.cli.html.document import BASE_STYLE
+
+STYLE: Final = (
+    BASE_STYLE
+    + """
 :root {
-  color-scheme: light dark;
-  --page: #fbfbfa; --card: #ffffff; --text: #1d2126; --soft: #5b6470; --line: #dfe3e8;
   --compute: #2f6fb3; --egress: #58b0d8; --aws: #d97f12; --llm: #23926a; --http: #a8508f; --custom: #c04d38;
   --idle: #a4acb5;
 }
 @media (prefers-color-scheme: dark) {
   :root {
-    --page: #14171a; --card: #1c2025; --text: #e7eaee; --soft: #a3adb8; --line: #343b43;
     --compute: #5b9be0; --egress: #8fd3f2; --aws: #f0a33f; --llm: #4fc496; --http: #d487bd; --custom: #ea8069;
     --idle: #6d7782;
   }
 }
-* { box-sizing: border-box; }
-body {
-  margin: 0 auto; padding: 1.2rem 1rem 3rem; max-width: 72rem; background: var(--page); color: var(--text);
-  font: 1rem/1.45 system-ui, sans-serif;
-}
-h1 { font-size: 1.5rem; margin: 0; }
-h2 { font-size: 1.1rem; margin: 0 0 .7rem; }
-p { margin: .3rem 0; }
-.soft { color: var(--soft); }
+body { max-width: 72rem; }
 section {
   background: var(--card); border: 1px solid var(--line); border-radius: .6rem; padding: 1rem; margin-top: 1rem;
 }
@@ -48,17 +39,8 @@ dd { margin: 0; font-size: 1.25rem; font-weight: 600; overflow-wrap: anywhere; }
 .plot ol.up { flex-direction: column; text-align: right; height: 15rem; line-height: 1; }
 .plot ol.along { grid-column: 2; padding-top: .35rem; }
 .plot svg { width: 100%; height: 15rem; display: block; }
-.grid { stroke: var(--line); stroke-width: 1px; vector-effect: non-scaling-stroke; }
 .compute { fill: var(--compute); } .egress { fill: var(--egress); } .aws { fill: var(--aws); }
 .llm { fill: var(--llm); } .http { fill: var(--http); } .custom { fill: var(--custom); } .idle { fill: var(--idle); }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-size: .92rem; }
-th, td {
-  text-align: left; padding: .35rem .8rem .35rem 0; border-bottom: 1px solid var(--line); vertical-align: middle;
-}
-th { color: var(--soft); font-weight: 600; font-size: .82rem; white-space: nowrap; }
-td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-td.k { overflow-wrap: break-word; min-width: 6rem; max-width: 26rem; }
 thead td { border-bottom: 1px solid var(--line); }
 td.b { width: 40%; min-width: 6rem; }
 td.b svg { width: 100%; height: .95rem; display: block; border-radius: .15rem; }
@@ -75,9 +57,4 @@ summary { cursor: pointer; color: var(--soft); }
 }
 @media print { body { max-width: none; } section { break-inside: avoid; } }
 """
-
-
-def policy() -> str:
-    """Return the page's Content-Security-Policy: its own style and nothing else."""
-    digest = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
-    return f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
+)

@@ -1,0 +1,1 @@
+"""What the HTML pages of commands share: each is one file with its style in it, without scripts or anything fetched."""
