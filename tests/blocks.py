@@ -44,6 +44,7 @@ REASONS: Final = {
     "cluster": "needs a cluster",
     "collector": "needs an OpenTelemetry Collector",
     "prometheus": "needs Prometheus or Alertmanager",
+    "grafana": "needs Grafana",
     "part": "part of a file that is not shown whole",
 }
 """Why a block may be left out."""

@@ -18,9 +18,10 @@ _HEAD: Final = """\
     pip install 'spancost[cli]'
 
 Data goes to stdout, messages to stderr. Exit codes: 0 fine; 1 something was found (by `doctor`,
-`attribution test`, `prices check`, `prices diff`, `prices coverage`, `ledger info --check` and `--fail-over`) or has no
-price (`explain`); 2 wrong usage, configuration or ledger. `spancost run` ends with the exit code of the
-application, `spancost budgets check` with those of a monitoring plugin: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.
+`attribution test`, `prices check`, `prices diff`, `prices coverage`, `ledger info --check`, `dashboards check` and
+`--fail-over`) or has no price (`explain`); 2 wrong usage, configuration or ledger. `spancost run`
+ends with the exit code of the application, `spancost budgets check` with those of a
+monitoring plugin: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.
 `--help` after any command shows the same text.
 """
 _EXAMPLE: Final = re.compile(r"^[\s\b]*Examples?:\s*(.+)$", re.DOTALL)

@@ -17,6 +17,7 @@ _EXAMPLE = "Example:"
 _EXAMPLES = "Examples:"
 NOT_RUN = {
     "run": "starts an application and stays with it",
+    "dashboards check": "asks a Prometheus server: tests/stack/test_dashboards.py",
     "prices refresh": "asks the providers' price lists over the network",
 }
 """Commands whose examples do not run as tests, and why."""

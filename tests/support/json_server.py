@@ -20,13 +20,21 @@ class Asked(NamedTuple):
     headers: dict[str, str]
 
 
+class Status(NamedTuple):
+    """An answer with a status of its own."""
+
+    code: int
+    body: Any
+    """A JSON value."""
+
+
 @dataclass
 class JsonServer:
     """What the server has to say, in this order; the last answer is given again and again."""
 
     url: str
     answers: list[Any] = field(default_factory=list[Any])
-    """JSON values; an int is a status without a body, bytes are sent as they are."""
+    """JSON values; an int is a status without a body, `Status` one with it, bytes are sent as they are."""
     asked: list[Asked] = field(default_factory=list[Asked])
 
 
@@ -43,8 +51,9 @@ def json_server(answers: Sequence[Any] = ()) -> Generator[JsonServer]:
             if isinstance(answer, int):
                 self.send_error(answer)
                 return
-            body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-            self.send_response(200)
+            status = answer if isinstance(answer, Status) else Status(200, answer)
+            body = status.body if isinstance(status.body, bytes) else json.dumps(status.body).encode()
+            self.send_response(status.code)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

@@ -1,4 +1,4 @@
-"""The command line: `spancost run|report|top|tree|diff|doctor|price|ledger|explain|prices|attribution|budgets|rules`.
+"""The command line: `spancost run|report|top|tree|diff|doctor|price|ledger|explain|prices|attribution|budgets|...`.
 
 Importing this package imports neither typer nor rich; `main` does, and says how to install them.
 """

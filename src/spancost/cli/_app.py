@@ -21,6 +21,7 @@ _COMMANDS: Final = {
     "attribution": "attribution",
     "budgets": "budgets.command",
     "rules": "rules",
+    "dashboards": "dashboards.command",
 }
 """Modules below `spancost.cli`, in the order of `--help`; each has what bears the command's name."""
 
