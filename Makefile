@@ -50,6 +50,7 @@ lint: $(STAMP)
 	$(BIN)/python -m spancost.prices.build --check
 	$(BIN)/python -m spancost.prices.docs --check
 	$(BIN)/python -m docs._make --check
+	$(BIN)/python -m grafana._make --check
 
 types: $(STAMP)
 	$(BIN)/pyright --pythonpath $(BIN)/python

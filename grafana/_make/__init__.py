@@ -1,0 +1,1 @@
+"""The dashboards and the alert rules of `grafana/`, as code: `python -m grafana._make`."""

@@ -1,0 +1,88 @@
+"""PromQL that several panels share. Every selector has the labels by which a fleet is split."""
+
+from __future__ import annotations
+
+from typing import Final
+
+SCOPE: Final = (
+    "service_name",
+    "deployment_environment_name",
+    "k8s_namespace_name",
+    "cloud_account_id",
+    "cloud_region",
+)
+"""Labels that every series can have, on every path to Prometheus; each has a variable of the same name."""
+ENTRY: Final = ("http_route", "http_request_method", "entrypoint")
+"""Labels of what was asked for: route and method of HTTP, else an entrypoint."""
+HOUR_S: Final = 3600
+DAY_S: Final = 86400
+RATE: Final = "[$__rate_interval]"
+
+
+def chosen(*labels: str) -> str:
+    """Return matchers for variables named like their labels; `All` matches an absent label, too."""
+    return ", ".join(f'{label}=~"${label}"' for label in labels)
+
+
+def of(metric: str, *matchers: str) -> str:
+    """Return a selector with the labels of the scope.
+
+    Args:
+        metric: Its name.
+
+        matchers: Further ones.
+    """
+    return f"{metric}{{{', '.join((chosen(*SCOPE), *matchers))}}}"
+
+
+def added_up(by: str, value: str) -> str:
+    """Return the sum by labels; by none at all for the empty text."""
+    return f"sum by ({by}) ({value})" if by else f"sum({value})"
+
+
+def per_hour(metric: str, by: str, *matchers: str) -> str:
+    """Return USD per hour of a recorded rate (USD per second)."""
+    return f"{added_up(by, of(metric, *matchers))} * {HOUR_S}"
+
+
+def in_range(metric: str, by: str, *matchers: str) -> str:
+    """Return what a recorded rate adds up to in the time that the dashboard shows.
+
+    Each minute counts with the rate of the five minutes before it, so that a series that was there for a part of the
+    time counts for that part only.
+    """
+    return f"{added_up(by, f'sum_over_time({of(metric, *matchers)}[$__range:1m])')} * 60"
+
+
+def since(metric: str, *matchers: str) -> str:
+    """Return what a recorded rate over an hour adds up to since the beginning of a day or a month.
+
+    Whole hours count with their own rate, the hour that is not over yet with the rate of the last sixty minutes.
+
+    Args:
+        metric: Name of the rate over one hour.
+
+        matchers: Further ones.
+    """
+    rate = of(metric, *matchers)
+    hours = f"sum(sum_over_time({rate}[$__range:1h])) * {HOUR_S}"
+    rest = f"sum({rate}) * (time() % {HOUR_S})"
+    return (
+        f'sum(label_replace({hours}, "part", "whole hours", "", "") '
+        f'or label_replace({rest}, "part", "this hour", "", ""))'
+    )
+
+
+def increase(metric: str, by: str, *matchers: str) -> str:
+    """Return by how much a counter rose in the time that the dashboard shows, as Prometheus extrapolates it."""
+    return added_up(by, f"increase({of(metric, *matchers)}[$__range])")
+
+
+def rate(metric: str, by: str, *matchers: str) -> str:
+    """Return how fast a counter rises, by the second."""
+    return added_up(by, f"rate({of(metric, *matchers)}{RATE})")
+
+
+def by(*labels: str) -> str:
+    """Return labels as PromQL lists them."""
+    return ", ".join(labels)
