@@ -9,6 +9,7 @@ from typing import Any, Final
 import yaml
 
 CONFIGS: Final = Path(__file__).resolve().parents[3] / "collector-config"
+_PROMETHEUS: Final = CONFIGS.parent / "grafana" / "prometheus" / "prometheus.yaml"
 SCOPE: Final = (
     "service_name",
     "deployment_environment_name",
@@ -17,13 +18,6 @@ SCOPE: Final = (
     "cloud_region",
 )
 """Labels that every series has where they are known."""
-_PROMOTED: Final = (
-    "service.name",
-    "deployment.environment.name",
-    "k8s.namespace.name",
-    "cloud.account.id",
-    "cloud.region",
-)
 
 
 def config(name: str) -> Path:
@@ -32,14 +26,15 @@ def config(name: str) -> Path:
 
 
 def prometheus_config(folder: Path, *targets: str) -> Path:
-    """Write a configuration of Prometheus that takes what the tiers send, and scrapes some addresses."""
+    """Write the shipped configuration of Prometheus, without rules, for short intervals and some addresses to scrape."""
+    shipped: dict[str, Any] = yaml.safe_load(_PROMETHEUS.read_text())
     document: dict[str, Any] = {
         "global": {"scrape_interval": "500ms"},
         "scrape_configs": [
             {"job_name": "derived", "honor_labels": True, "static_configs": [{"targets": list(targets)}]}
         ],
-        "otlp": {"promote_resource_attributes": list(_PROMOTED)},
-        "storage": {"tsdb": {"out_of_order_time_window": "30m"}},
+        "otlp": shipped["otlp"],
+        "storage": shipped["storage"],
     }
     path = folder / "prometheus.yaml"
     path.write_text(yaml.safe_dump(document))
