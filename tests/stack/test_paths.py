@@ -1,8 +1,8 @@
 """One small application on every path to a Prometheus: the same names, the same labels, the same money.
 
-Four runs at once, each against a ledger of its own: a scrape of one process, a scrape of gunicorn with two workers, OTLP
-from the SDK into Prometheus, and OTLP through a Collector with remote write. All of it goes into one Prometheus with the
-configuration of grafana/.
+Four runs at once, each against a ledger of its own: a scrape of one process, a scrape of gunicorn with two workers,
+OTLP from the SDK into Prometheus, and OTLP through a Collector with remote write. All of it goes into one Prometheus,
+with the configuration of grafana/.
 
 What depends on the time of day has the same names, but values of its own on each path: idle cost, compute, the time of
 the last flush and the age of prices.
@@ -83,7 +83,9 @@ def _configuration(folder: Path, targets: list[str]) -> Path:
     rules.mkdir(parents=True)
     for shipped in (ROOT / "grafana" / "rules").glob("*.yaml"):
         content = shipped.read_text(encoding="utf-8")
-        (rules / shipped.name).write_text(re.sub(r"interval: \d+m", f"interval: {_INTERVAL_S}s", content), encoding="utf-8")
+        (rules / shipped.name).write_text(
+            re.sub(r"interval: \d+m", f"interval: {_INTERVAL_S}s", content), encoding="utf-8"
+        )
     config["rule_files"] = ["rules/*.yaml"]
     (folder / "targets").mkdir()
     (folder / "targets" / "apps.yaml").write_text(
@@ -118,7 +120,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
         folder / "prometheus", _configuration(folder / "config", targets), features=["exemplar-storage"]
     )
     collector = Collector(
-        folder / "collector", [ROOT / "collector-config" / "gateway.yaml"], {"REMOTE_WRITE_URL": server.remote_write_url}, name="gateway"
+        folder / "collector",
+        [ROOT / "collector-config" / "gateway.yaml"],
+        {"REMOTE_WRITE_URL": server.remote_write_url},
+        name="gateway",
     )
     pushed = {"OTEL_METRICS_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": server.otlp_metrics_url}
     through = {"OTEL_METRICS_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_ENDPOINT": collector.otlp_http}
@@ -185,7 +190,11 @@ def test_every_series_of_every_path_can_be_split_by_service_and_place(runs: Runs
 
 def test_buckets_have_the_same_bounds_on_every_path_however_these_are_written(runs: Runs) -> None:
     bounds = {
-        way: {float(series["le"]) for series in _series(runs, way) if series["__name__"] == "spancost_request_cost_usd_bucket"}
+        way: {
+            float(series["le"])
+            for series in _series(runs, way)
+            if series["__name__"] == "spancost_request_cost_usd_bucket"
+        }
         for way in _WAYS
     }
     assert len(bounds[_DIRECT]) == 16

@@ -1,4 +1,4 @@
-"""Rules, alerts and configurations of grafana/: accepted by the real programs, and each one seen to speak and be quiet."""
+"""Rules, alerts and configurations of grafana/: the real programs take them, and each is seen to speak and be quiet."""
 
 from __future__ import annotations
 
@@ -105,7 +105,9 @@ def test_rules_are_accepted_with_every_lint_there_is() -> None:
 
 
 def test_configuration_of_prometheus_is_accepted_with_its_rules_and_targets() -> None:
-    said = _run("promtool", "check", "config", "--lint=all", "--lint-fatal", _GRAFANA / "prometheus" / "prometheus.yaml")
+    said = _run(
+        "promtool", "check", "config", "--lint=all", "--lint-fatal", _GRAFANA / "prometheus" / "prometheus.yaml"
+    )
     assert f"{len(_RULE_FILES)} rule files found" in said
 
 
@@ -252,7 +254,12 @@ def test_alerts_go_to_the_owner_of_the_service_and_at_night_only_what_is_critica
 ) -> None:
     config = _GRAFANA / "prometheus" / "alertmanager.yaml"
     said = _run(
-        "amtool", "config", "routes", "test", f"--config.file={config}", *(f"{key}={text}" for key, text in labels.items())
+        "amtool",
+        "config",
+        "routes",
+        "test",
+        f"--config.file={config}",
+        *(f"{key}={text}" for key, text in labels.items()),
     )
     assert said.strip().strip('"') == receiver
 
