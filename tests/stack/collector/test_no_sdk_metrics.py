@@ -172,7 +172,8 @@ def test_increase_has_the_first_value_of_a_route_seen_once(deriving: Deriving) -
         increase = f"sum(increase({_COST}{selected}[1m]))"
         deriving.prometheus.wait_for(increase, lambda found: bool(found) and found[0].value > 0.9 * truth.usd())
         (found,) = deriving.prometheus.query(increase)
-        assert found.value < 1.5 * truth.usd()
+        # At its end by 1.1 intervals at most, and there may be a single one so far.
+        assert found.value <= 2.1 * truth.usd()
 
 
 @pytest.mark.parametrize("bad", ["abc", "", True, -1.0, float("nan"), float("inf"), 1e9, ["0.5"]])

@@ -26,7 +26,7 @@ def config(name: str) -> Path:
 
 
 def prometheus_config(folder: Path, *targets: str) -> Path:
-    """Write the shipped configuration of Prometheus, without rules, for short intervals and some addresses to scrape."""
+    """Write the shipped configuration of Prometheus without rules, for short intervals and other targets."""
     shipped: dict[str, Any] = yaml.safe_load(_PROMETHEUS.read_text())
     document: dict[str, Any] = {
         "global": {"scrape_interval": "500ms"},
