@@ -12,18 +12,16 @@ import argparse
 import importlib.util
 import re
 import shlex
-import signal
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import monotonic
-from types import FrameType
 from typing import TYPE_CHECKING, Final
 
+from examples.shop.ending import Ended, signals_as_exceptions
 from examples.shop.processes import ReservedPort, StackError
 
 if TYPE_CHECKING:
@@ -61,15 +59,6 @@ _DEFAULT_PER_ROUTE: Final = 12
 _SCRAPE_DEADLINE_S: Final = 15.0
 _SCRAPE_LINES: Final = 4
 _COST_SERIES: Final = "spancost_cost_usd_total"
-_SIGNAL_EXIT_BASE: Final = 128
-
-
-class _Ended(BaseException):
-    """A signal asks the demo to end: everything is stopped on the way out."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.exit_code = _SIGNAL_EXIT_BASE + number
 
 
 def missing_parts() -> list[str]:
@@ -99,12 +88,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     directory: Path = options.directory or Path(tempfile.mkdtemp(prefix="spancost-demo-"))
     try:
-        with _signals_as_exceptions():
+        with signals_as_exceptions():
             return _show(directory.resolve(), max(1, options.requests))
     except StackError as error:
         print(f"The demo could not start: {error}", file=sys.stderr)
         return 2
-    except _Ended as ended:
+    except Ended as ended:
         print("Stopped; nothing is left running.", file=sys.stderr)
         return ended.exit_code
 
@@ -211,24 +200,6 @@ def _is_importable(module: str) -> bool:
         return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:
         return False
-
-
-@contextmanager
-def _signals_as_exceptions() -> Generator[None]:
-    """Turn the first of Ctrl-C, SIGTERM and SIGHUP into an exception; ignore further ones while we stop."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-    def end(number: int, frame: FrameType | None) -> None:
-        for other in numbers:
-            signal.signal(other, signal.SIG_IGN)
-        raise _Ended(number)
-
-    before = {number: signal.signal(number, end) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 if __name__ == "__main__":
