@@ -16,6 +16,7 @@ import fcntl
 import json
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -168,7 +169,7 @@ def _build(recipe: Recipe, go: Go | None, compiler: str, progress: Progress) -> 
     """Build in a folder beside, verify, and move the whole folder to its place: half a build is never found."""
     target = build_folder(recipe, compiler)
     work = Path(tempfile.mkdtemp(prefix=f"{recipe.name}-", dir=cache() / "work"))
-    began = monotonic()
+    began, cpu = monotonic(), _cpu_of_children()
     try:
         output = work / "output"
         output.mkdir()
@@ -184,6 +185,7 @@ def _build(recipe: Recipe, go: Go | None, compiler: str, progress: Progress) -> 
             "flags": list(recipe.flags),
             "modules": recipe.pinned,
             "seconds": round(monotonic() - began, 1),
+            "cpu_seconds": round(_cpu_of_children() - cpu, 1),
         }
         (output / "build.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         target.parent.mkdir(exist_ok=True)
@@ -192,6 +194,11 @@ def _build(recipe: Recipe, go: Go | None, compiler: str, progress: Progress) -> 
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return target
+
+
+def _cpu_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 class _Job:
@@ -378,10 +385,11 @@ def _where(program: Program, made: Path | None) -> str:
     if made is None:
         return "not built"
     try:
-        took = json.loads((made / "build.json").read_text(encoding="utf-8"))["seconds"]
+        about = json.loads((made / "build.json").read_text(encoding="utf-8"))
+        took = f" (built in {about['seconds']:g} s, {about['cpu_seconds']:g} s of CPU)"
     except (OSError, ValueError, KeyError):
-        return str(made / program.name)
-    return f"{made / program.name} (built in {took:g} s)"
+        took = ""
+    return f"{made / program.name}{took}"
 
 
 def _ask(command: Sequence[str]) -> str:

@@ -1,0 +1,230 @@
+"""The demo's shop with everything behind it, each part as a process on loopback.
+
+apps --OTLP--> agent --spans--> router --> gateway --> trace UI
+                 \\--metrics---------------> gateway --remote write--> Prometheus --> Alertmanager
+"""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
+from pathlib import Path
+from time import monotonic, sleep
+from types import TracebackType
+from typing import Any, Final, Self
+
+import yaml
+
+from examples.shop.processes import StackError
+from examples.shop.stack import ROOT, Stack
+from examples.stack.servers import Alertmanager, Collector, Prometheus, Server
+from examples.stack.trace_ui import TraceUi
+
+DASHBOARDS: Final = ROOT / "grafana" / "dashboards"
+_COLLECTOR_CONFIG: Final = ROOT / "collector-config"
+_PROMETHEUS_CONFIG: Final = ROOT / "grafana" / "prometheus"
+_RULES: Final = ROOT / "grafana" / "rules"
+_RESOURCE: Final = (
+    "deployment.environment.name=demo,k8s.namespace.name=shops,cloud.account.id=123456789012,cloud.region=us-east-1"
+)
+_EXPORT_INTERVAL_MILLIS: Final = 2000
+_FIRST_VALUE_HOLD_S: Final = 6.0
+_EVERY: Final = "5s"
+"""Between two scrapes and two evaluations of rules."""
+_SETTLED_S: Final = 120.0
+_LOOK_S: Final = 3.0
+_EXACT: Final = 1e-9
+_COST: Final = "spancost_cost_usd_total"
+_ON_SPANS: Final = ("entry", "inner")
+_NOT_IDLE: Final = (*_ON_SPANS, "late_entry", "late_inner", "unattributed")
+
+Routes = Mapping[tuple[str, str], float]
+"""USD by service and route; routes that cost nothing are not there."""
+
+
+class Chain:
+    """Starts everything in order, far end first; a context manager. On the way out all of it is stopped.
+
+    Args:
+        directory: For data and logs; made if missing.
+
+        trace_ui: Whether Phoenix gets the traces; else they stay in a file.
+
+        on_progress: Called with one line for each step.
+    """
+
+    def __init__(self, directory: Path, *, trace_ui: bool, on_progress: Callable[[str], None]) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._tell = on_progress
+        self._config = directory / "prometheus.yaml"
+        self.alertmanager = Alertmanager(directory / "alertmanager", _PROMETHEUS_CONFIG / "alertmanager.yaml")
+        self.prometheus = Prometheus(directory / "prometheus", self._config, features=["exemplar-storage"])
+        self.trace_ui = TraceUi(directory / "trace-ui") if trace_ui else None
+        gateway = {
+            "REMOTE_WRITE_URL": self.prometheus.remote_write_url,
+            "TRACES_FILE": str(directory / "gateway" / "traces.jsonl"),
+            "DECISION_WAIT": "2s",
+            "KEEP_PERCENT": "100",
+        }
+        if self.trace_ui is None:
+            gateway["KEPT_TRACES_EXPORTERS"] = "[file]"
+        else:
+            gateway["TRACES_ENDPOINT"] = self.trace_ui.otlp_grpc
+        self.gateway = _collector(directory, "gateway", gateway)
+        self.router = _collector(
+            directory, "router", {"GATEWAYS": f"[{self.gateway.otlp_grpc}]"}, binary="otelcol-router"
+        )
+        self.agent = _collector(
+            directory, "agent", {"TRACES_ENDPOINT": self.router.otlp_grpc, "METRICS_ENDPOINT": self.gateway.otlp_grpc}
+        )
+        self.shop = Stack(
+            directory / "shop",
+            otlp_endpoint=self.agent.otlp_http,
+            first_value_hold_s=_FIRST_VALUE_HOLD_S,
+            export_interval_millis=_EXPORT_INTERVAL_MILLIS,
+            extra_environment={"OTEL_RESOURCE_ATTRIBUTES": _RESOURCE},
+            on_progress=on_progress,
+        )
+        self._running = ExitStack()
+
+    def places(self) -> dict[str, str]:
+        """What a person may open, by name, while it runs."""
+        trace_ui = {} if self.trace_ui is None else {"trace UI": self.trace_ui.url}
+        return {
+            "Prometheus": f"{self.prometheus.url} (API; the built program has no pages)",
+            "Alertmanager": f"{self.alertmanager.url}/api/v2/alerts",
+            **trace_ui,
+            "agent, OTLP/HTTP": self.agent.otlp_http,
+            **self.shop.urls,
+        }
+
+    def spent(self) -> float:
+        """USD of all apps in Prometheus, at rest not counted."""
+        return math.fsum(sample.value for sample in self.prometheus.query(_COST))
+
+    def by_route(self) -> Routes:
+        """What Prometheus has."""
+        labels = ("service_name", "http_request_method", "http_route", "entrypoint")
+        sums = self.prometheus.sums(f"sum by ({', '.join(labels)}) ({_COST})", *labels)
+        return _named(sums)
+
+    def ledger_by_route(self) -> Routes:
+        """What the apps have written down themselves."""
+        return _named(self._ledger("service, http_request_method, http_route, entrypoint", _NOT_IDLE))
+
+    def on_spans(self) -> tuple[int, float, float]:
+        """Return spans in the trace UI, USD on them, and USD that the ledger says should be on them.
+
+        Raises:
+            StackError: There is no trace UI, or not all of it arrived in time.
+        """
+        if self.trace_ui is None:
+            raise StackError("the demo runs without a trace UI")
+        expected = math.fsum(self._ledger("''", _ON_SPANS).values())
+        ends = monotonic() + _SETTLED_S
+        while True:
+            spans = self.trace_ui.spans()
+            usd = math.fsum(amount for span in spans if (amount := _attribute(span, "spancost.direct.usd")) is not None)
+            if math.isclose(usd, expected, rel_tol=_EXACT) or monotonic() > ends:
+                return len(spans), usd, expected
+            sleep(_LOOK_S)
+
+    def usd_per_day(self) -> dict[str, float]:
+        """What the rule of the last five minutes says, by component, costliest first."""
+        sums = self.prometheus.sums("sum by (component) (component:spancost_cost_usd:rate5m) * 86400", "component")
+        return {component: usd for (component,), usd in sorted(sums.items(), key=lambda pair: -pair[1])}
+
+    def alerts(self) -> list[tuple[str, str]]:
+        """Name and state of what is firing or about to."""
+        found: list[dict[str, Any]] = self.prometheus.get("alerts")["alerts"]
+        return sorted({(alert["labels"]["alertname"], alert["state"]) for alert in found})
+
+    def wait_settled(self) -> None:
+        """Return when Prometheus has what the ledger has, and a moment later still.
+
+        Raises:
+            StackError: That did not come to pass.
+        """
+        self._tell("waiting until all has arrived")
+        ends = monotonic() + _SETTLED_S
+        before: tuple[float, float] | None = None
+        while monotonic() < ends:
+            now = (math.fsum(self.ledger_by_route().values()), self.spent())
+            if now == before and math.isclose(*now, rel_tol=_EXACT):
+                return
+            before = now
+            sleep(_LOOK_S)
+        raise StackError(f"ledger and Prometheus did not meet within {_SETTLED_S:g} s: {before}")
+
+    def _ledger(self, columns: str, positions: tuple[str, ...]) -> dict[tuple[str, ...], float]:
+        marks = ", ".join("?" * len(positions))
+        statement = f"SELECT {columns}, SUM(usd) FROM ledger_rows WHERE position IN ({marks}) GROUP BY {columns}"
+        with closing(sqlite3.connect(f"{self.shop.ledger.as_uri()}?mode=ro", uri=True, timeout=30)) as connection:
+            rows = connection.execute(statement, positions).fetchall()
+        return {tuple(str(part or "") for part in row[:-1]): row[-1] for row in rows}
+
+    def __enter__(self) -> Self:
+        with ExitStack() as started:
+            self._config.write_text(yaml.safe_dump(self._prometheus_config()), encoding="utf-8")
+            servers: list[Server] = [self.alertmanager, self.prometheus, self.gateway, self.router, self.agent]
+            if self.trace_ui is not None:
+                servers.insert(0, self.trace_ui)
+            self._tell(f"starting {', '.join(server.name for server in servers)}")
+            for server in servers:
+                started.enter_context(server)
+            started.enter_context(self.shop)
+            self._running = started.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._running.close()
+
+    def _prometheus_config(self) -> dict[str, object]:
+        """The shipped file, with the addresses of this run and intervals for a run of minutes."""
+        shipped: dict[str, Any] = yaml.safe_load((_PROMETHEUS_CONFIG / "prometheus.yaml").read_text(encoding="utf-8"))
+        collectors = (self.agent, self.router, self.gateway)
+        return {
+            **shipped,
+            "global": {**shipped.get("global", {}), "scrape_interval": _EVERY, "evaluation_interval": _EVERY},
+            "rule_files": [str(_RULES / "*.yaml")],
+            "alerting": {"alertmanagers": [{"static_configs": [{"targets": [_host(self.alertmanager.url)]}]}]},
+            "scrape_configs": [
+                {
+                    "job_name": f"otelcol-{collector.name}",
+                    "static_configs": [{"targets": [f"127.0.0.1:{collector.metrics_port}"]}],
+                }
+                for collector in collectors
+            ],
+        }
+
+
+def _collector(directory: Path, name: str, variables: Mapping[str, str], *, binary: str = "otelcol") -> Collector:
+    config = _COLLECTOR_CONFIG / f"{name}.yaml"
+    return Collector(directory / name, [config], variables, binary=binary, name=name)
+
+
+def _named(sums: Mapping[tuple[str, ...], float]) -> Routes:
+    named: dict[tuple[str, str], float] = {}
+    for (service, method, route, entrypoint), usd in sums.items():
+        if usd:
+            name = (service, f"{method} {route}".strip() or entrypoint)
+            named[name] = named.get(name, 0.0) + usd
+    return named
+
+
+def _attribute(span: Mapping[str, Any], key: str) -> float | None:
+    """A number among the attributes of a span in OTLP's JSON."""
+    for attribute in span.get("attributes") or ():
+        if attribute["key"] == key:
+            value: Mapping[str, Any] = attribute["value"]
+            said = value.get("double_value", value.get("doubleValue", value.get("int_value", value.get("intValue"))))
+            return None if said is None else float(said)
+    return None
+
+
+def _host(url: str) -> str:
+    return url.removeprefix("http://")
