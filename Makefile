@@ -5,13 +5,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test test-long tracers lint types docs docs-pages bench soak sdk-lanes prices clean
+.PHONY: help demo demo-stack stack test test-stack test-long tracers lint types docs docs-pages bench soak sdk-lanes prices clean
 .PRECIOUS: $(LANES)/%/.installed
 
 help:
 	@echo "make demo       run three real web apps and show what each route costs (under 90 s)"
+	@echo "make demo-stack the same with Collectors, Prometheus, Alertmanager and a trace UI behind it (about 5 minutes)"
 	@echo "make test       lint, types and all tests (under 10 minutes)"
 	@echo "make test-long  proofs that run for minutes: conservation, killed workers, fuzzing, memory (about 12 minutes)"
+	@echo "make stack      build the Collector, Prometheus, Alertmanager and a trace UI, or find them built (needs Go)"
+	@echo "make test-stack tests with all of these (about 10 minutes, and as much again where they have to be built)"
 	@echo "make bench      span path against the plain SDK as ratios, and how near the models of compute come to the truth"
 	@echo "make soak       a quarter of an hour at full speed: memory, threads, series and sums"
 	@echo "make sdk-lanes  the span path's tests on the oldest and the newest OpenTelemetry SDK"
@@ -31,6 +34,17 @@ $(STAMP): pyproject.toml Makefile
 
 demo: $(STAMP)
 	$(BIN)/python -m examples.shop
+
+# Programs that tests and the demo run for real. Builds what is missing: about 9 minutes on 2 cores, later seconds.
+stack: $(STAMP)
+	$(BIN)/python -m examples.stack.build
+
+demo-stack: stack
+	$(BIN)/python -m examples.stack
+
+# A missing program is a failure here, never a skip.
+test-stack: stack
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m stack
 
 test: $(STAMP) lint types
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "not e2e and not long and not stack"

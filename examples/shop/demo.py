@@ -1,6 +1,6 @@
 """The demo: start the shop, send it a load, show what each route costs.
 
-    make demo                      or   python -m examples.shop [--requests N] [--directory DIR]
+    make demo                      or   python -m examples.shop [--requests N] [--otlp URL] [--directory DIR]
 
 Exit codes: 0 fine, 1 a request or a command failed, 2 something is missing (a package, a command, a port),
 130 after Ctrl-C.
@@ -79,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m examples.shop", description="Show what each route of a shop costs."
     )
     parser.add_argument("--requests", type=int, default=_DEFAULT_PER_ROUTE, help="requests per route (%(default)s)")
+    parser.add_argument("--otlp", metavar="URL", help="OTLP/HTTP receiver for traces and metrics (none)")
     parser.add_argument("--directory", type=Path, help="for ledger and logs (a new one in the temporary directory)")
     options = parser.parse_args(arguments)
     missing = missing_parts()
@@ -89,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     directory: Path = options.directory or Path(tempfile.mkdtemp(prefix="spancost-demo-"))
     try:
         with signals_as_exceptions():
-            return _show(directory.resolve(), max(1, options.requests))
+            return _show(directory.resolve(), max(1, options.requests), options.otlp)
     except StackError as error:
         print(f"The demo could not start: {error}", file=sys.stderr)
         return 2
@@ -98,14 +99,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return ended.exit_code
 
 
-def _show(directory: Path, per_route: int) -> int:
+def _show(directory: Path, per_route: int, otlp: str | None) -> int:
     # These need the packages that `missing_parts` has looked for.
     from examples.shop.load import request_count, run_load, show_progress
     from examples.shop.stack import APPS, Stack
 
     began = monotonic()
     _say("Everything runs on this machine: no account, no key, no real bill. Prices are the real ones.")
-    with Stack(directory, on_progress=_say) as stack:
+    with Stack(directory, otlp_endpoint=otlp, on_progress=_say) as stack:
         total = request_count(per_route)
         _say(f"sending {total} requests to {len(APPS)} apps")
         with show_progress(total) as progress:

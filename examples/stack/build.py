@@ -273,7 +273,7 @@ class _Job:
         files = [f"--requirement={self._recipe.folder / 'requirements.txt'}"]
         files.append(f"--constraint={self._recipe.folder / 'constraints.txt'}")
         self._run(
-            [*pip, "install", "--progress-bar=off", *files],
+            [*pip, "install", "--progress-bar=off", "--no-compile", *files],
             self._work,
             on_line=self._counter("Collecting", "downloading packages", total),
         )

@@ -37,8 +37,9 @@ _SETTLED_S: Final = 120.0
 _LOOK_S: Final = 3.0
 _EXACT: Final = 1e-9
 _COST: Final = "spancost_cost_usd_total"
-_ON_SPANS: Final = ("entry", "inner")
-_NOT_IDLE: Final = (*_ON_SPANS, "late_entry", "late_inner", "unattributed")
+_ON_SPANS: Final = ("entry", "inner", "late_inner")
+"""Positions of charges that stand on a span of their own; what a root learns after its export does not."""
+_NOT_IDLE: Final = (*_ON_SPANS, "late_entry", "unattributed")
 
 Routes = Mapping[tuple[str, str], float]
 """USD by service and route; routes that cost nothing are not there."""

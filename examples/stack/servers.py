@@ -34,6 +34,9 @@ class Server:
         folder: For its log and its data; made if missing.
     """
 
+    start_timeout_s: float = 60.0
+    """Seconds it has to answer."""
+
     def __init__(self, name: str, folder: Path) -> None:
         self.name = name
         self.folder = folder
@@ -80,7 +83,7 @@ class Server:
             self.name, self.command(), log=self.log, cwd=self.folder, environment={**os.environ, **self.environment()}
         )
         try:
-            self._process.wait_until(self.is_ready, self.name)
+            self._process.wait_until(self.is_ready, self.name, deadline_s=self.start_timeout_s)
         except BaseException:
             self._process.kill()
             raise

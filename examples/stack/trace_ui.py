@@ -27,6 +27,9 @@ class TraceUi(Server):
         folder: For its log and its database.
     """
 
+    # At the very first start Python compiles its packages, and it makes a hundred tables each time.
+    start_timeout_s = 240.0
+
     def __init__(self, folder: Path) -> None:
         super().__init__("trace-ui", folder)
         self._path = program("phoenix")
@@ -50,6 +53,7 @@ class TraceUi(Server):
             # The user's own settings may name a database and a login.
             "PHOENIX_SQL_DATABASE_URL": f"sqlite:///{self.folder / 'phoenix.db'}",
             "PHOENIX_ENABLE_AUTH": "false",
+            "PHOENIX_LOG_MIGRATIONS": "false",
             "PHOENIX_TELEMETRY_ENABLED": "false",
             "PHOENIX_ALLOW_EXTERNAL_RESOURCES": "false",
         }
