@@ -402,3 +402,10 @@ def test_prometheus_calls_itself_by_other_numbers_than_its_module() -> None:
     assert spoken_version("github.com/prometheus/prometheus", "v0.315.0") == "3.15.0"
     assert spoken_version("github.com/prometheus/prometheus", "v0.304.2") == "3.4.2"
     assert spoken_version("github.com/prometheus/alertmanager", "v0.28.1") == "0.28.1"
+
+
+def test_the_readme_names_every_program_with_its_version() -> None:
+    text = (ROOT / "examples" / "stack" / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.+?`) \| (\d+\.\d+\.\d+) \|", text, re.MULTILINE)
+    stated = {name: version for names, version in rows for name in re.findall(r"`(.+?)`", names)}
+    assert stated == {program.name: recipe.version for recipe in RECIPES for program in recipe.programs}
