@@ -41,6 +41,21 @@ _ON_SPANS: Final = ("entry", "inner", "late_inner")
 """Positions of charges that stand on a span of their own; what a root learns after its export does not."""
 _NOT_IDLE: Final = (*_ON_SPANS, "late_entry", "unattributed")
 
+_SPANCOST_YAML: Final = """\
+http:
+  free_hosts: ["127.0.0.1"]   # the shop's own apps: what they cost is priced where they run
+budgets:
+  rules:
+    - name: shop-monthly
+      budget: {limit_usd: 100, window: month}
+    - name: llm-daily
+      budget: {limit_usd: 1, window: day}
+      match: {component: llm}
+    - name: tenants-daily
+      budget: {limit_usd: 0.05, window: day}
+      per: tenant
+"""
+
 Routes = Mapping[tuple[str, str], float]
 """USD by service and route; routes that cost nothing are not there."""
 
@@ -80,12 +95,17 @@ class Chain:
         self.agent = _collector(
             directory, "agent", {"TRACES_ENDPOINT": self.router.otlp_grpc, "METRICS_ENDPOINT": self.gateway.otlp_grpc}
         )
+        self._shop_config = directory / "spancost.yaml"
         self.shop = Stack(
             directory / "shop",
             otlp_endpoint=self.agent.otlp_http,
             first_value_hold_s=_FIRST_VALUE_HOLD_S,
             export_interval_millis=_EXPORT_INTERVAL_MILLIS,
-            extra_environment={"OTEL_RESOURCE_ATTRIBUTES": _RESOURCE},
+            extra_environment={
+                "OTEL_RESOURCE_ATTRIBUTES": _RESOURCE,
+                "SPANCOST_CONFIG": str(self._shop_config),
+                "SPANCOST_BUDGET_STORE": f"sqlite:{directory / 'budgets.sqlite'}",
+            },
             on_progress=on_progress,
         )
         self._running = ExitStack()
@@ -168,6 +188,7 @@ class Chain:
 
     def __enter__(self) -> Self:
         with ExitStack() as started:
+            self._shop_config.write_text(_SPANCOST_YAML, encoding="utf-8")
             self._config.write_text(yaml.safe_dump(self._prometheus_config()), encoding="utf-8")
             servers: list[Server] = [self.alertmanager, self.prometheus, self.gateway, self.router, self.agent]
             if self.trace_ui is not None:
