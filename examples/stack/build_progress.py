@@ -60,12 +60,13 @@ class _Bars:
     def __init__(self) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.table import Column
 
         self._progress = Progress(
-            TextColumn("{task.fields[name]:<14}"),
-            BarColumn(bar_width=24),
-            TimeElapsedColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.fields[name]:<12}", table_column=Column(min_width=12, no_wrap=True)),
+            BarColumn(bar_width=12),
+            TimeElapsedColumn(table_column=Column(min_width=7, no_wrap=True)),
+            TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis")),
             console=Console(stderr=True),
         )
         self._task = self._progress.add_task("", name="", visible=False)

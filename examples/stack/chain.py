@@ -6,7 +6,9 @@ apps --OTLP--> agent --spans--> router --> gateway --> trace UI
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
 import sqlite3
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
@@ -14,8 +16,6 @@ from pathlib import Path
 from time import monotonic, sleep
 from types import TracebackType
 from typing import Any, Final, Self
-
-import yaml
 
 from examples.shop.processes import StackError
 from examples.shop.stack import ROOT, Stack
@@ -31,8 +31,6 @@ _RESOURCE: Final = (
 )
 _EXPORT_INTERVAL_MILLIS: Final = 2000
 _FIRST_VALUE_HOLD_S: Final = 6.0
-_EVERY: Final = "5s"
-"""Between two scrapes and two evaluations of rules."""
 _SETTLED_S: Final = 120.0
 _LOOK_S: Final = 3.0
 _EXACT: Final = 1e-9
@@ -74,9 +72,11 @@ class Chain:
     def __init__(self, directory: Path, *, trace_ui: bool, on_progress: Callable[[str], None]) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._tell = on_progress
-        self._config = directory / "prometheus.yaml"
+        self._config = directory / "config" / "prometheus"
         self.alertmanager = Alertmanager(directory / "alertmanager", _PROMETHEUS_CONFIG / "alertmanager.yaml")
-        self.prometheus = Prometheus(directory / "prometheus", self._config, features=["exemplar-storage"])
+        self.prometheus = Prometheus(
+            directory / "prometheus", self._config / "prometheus.yaml", features=["exemplar-storage"]
+        )
         self.trace_ui = TraceUi(directory / "trace-ui") if trace_ui else None
         gateway = {
             "REMOTE_WRITE_URL": self.prometheus.remote_write_url,
@@ -189,7 +189,7 @@ class Chain:
     def __enter__(self) -> Self:
         with ExitStack() as started:
             self._shop_config.write_text(_SPANCOST_YAML, encoding="utf-8")
-            self._config.write_text(yaml.safe_dump(self._prometheus_config()), encoding="utf-8")
+            self._configure_prometheus()
             servers: list[Server] = [self.alertmanager, self.prometheus, self.gateway, self.router, self.agent]
             if self.trace_ui is not None:
                 servers.insert(0, self.trace_ui)
@@ -205,23 +205,20 @@ class Chain:
     ) -> None:
         self._running.close()
 
-    def _prometheus_config(self) -> dict[str, object]:
-        """The shipped file, with the addresses of this run and intervals for a run of minutes."""
-        shipped: dict[str, Any] = yaml.safe_load((_PROMETHEUS_CONFIG / "prometheus.yaml").read_text(encoding="utf-8"))
-        collectors = (self.agent, self.router, self.gateway)
-        return {
-            **shipped,
-            "global": {**shipped.get("global", {}), "scrape_interval": _EVERY, "evaluation_interval": _EVERY},
-            "rule_files": [str(_RULES / "*.yaml")],
-            "alerting": {"alertmanagers": [{"static_configs": [{"targets": [_host(self.alertmanager.url)]}]}]},
-            "scrape_configs": [
-                {
-                    "job_name": f"otelcol-{collector.name}",
-                    "static_configs": [{"targets": [f"127.0.0.1:{collector.metrics_port}"]}],
-                }
-                for collector in collectors
-            ],
+    def _configure_prometheus(self) -> None:
+        """Take the shipped files as they are; what is of this run stands in the files of targets."""
+        shutil.copytree(_PROMETHEUS_CONFIG, self._config, dirs_exist_ok=True)
+        shutil.copytree(_RULES, self._config.parent / "rules", dirs_exist_ok=True)
+        own_metrics = [f"127.0.0.1:{collector.metrics_port}" for collector in (self.agent, self.router, self.gateway)]
+        targets: dict[str, list[str]] = {
+            "alertmanagers": [self.alertmanager.url.removeprefix("http://")],
+            "collectors": own_metrics,
+            # They send their metrics to the agent, and would be counted twice.
+            "apps": [],
         }
+        for name, addresses in targets.items():
+            path = self._config / "targets" / f"{name}.yaml"
+            path.write_text(json.dumps([{"targets": addresses}]), encoding="utf-8")
 
 
 def _collector(directory: Path, name: str, variables: Mapping[str, str], *, binary: str = "otelcol") -> Collector:
@@ -246,7 +243,3 @@ def _attribute(span: Mapping[str, Any], key: str) -> float | None:
             said = value.get("double_value", value.get("doubleValue", value.get("int_value", value.get("intValue"))))
             return None if said is None else float(said)
     return None
-
-
-def _host(url: str) -> str:
-    return url.removeprefix("http://")
