@@ -24,7 +24,7 @@ _SAME_VERSION: Final = {
     "traces": ("arizephoenix/phoenix", "version-", "phoenix"),
 }
 """Service -> image, what its tag begins with, the program that tests run in its place."""
-_ONLY_HERE: Final = {"net", "grafana"}
+_ONLY_HERE: Final = {"net", "grafana", "tempo"}
 """Services without a program in the tests."""
 
 

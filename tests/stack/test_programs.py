@@ -7,12 +7,11 @@ import os
 import re
 import subprocess
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pytest
 import yaml
 
-from examples.shop.stack import ROOT
 from examples.stack.binaries import PROGRAMS, found, program
 from examples.stack.build import main, verify
 from examples.stack.recipes import RECIPES, components, read_manifest, recipe_of
@@ -20,8 +19,6 @@ from examples.stack.servers import Alertmanager, Prometheus, Sample
 from examples.stack.toolchain import find_go
 
 pytestmark = pytest.mark.stack
-
-_COMPOSE: Final = ROOT / "examples" / "stack" / "compose.yaml"
 
 
 def _run(*command: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -96,30 +93,6 @@ def test_alertmanager_says_its_version_and_amtool_reads_its_configuration(tmp_pa
         shown = _run(program("amtool"), "cluster", "show", f"--alertmanager.url={alertmanager.url}")
         assert shown.returncode == 0, shown.stderr
         assert alertmanager.alerts() == []
-
-
-def test_the_loader_of_docker_compose_takes_our_file() -> None:
-    loaded = _run(program("compose-spec"), "-format", "json", _COMPOSE.name, cwd=_COMPOSE.parent)
-    assert loaded.returncode == 0, loaded.stderr
-    services = json.loads(loaded.stdout)["services"]
-    volumes = [volume for service in services.values() for volume in service.get("volumes", ())]
-    mounted = [Path(volume["source"]) for volume in volumes if volume["type"] == "bind"]
-    assert mounted
-    assert [path for path in mounted if not path.exists()] == []
-    published = {port["host_ip"] for service in services.values() for port in service.get("ports", ())}
-    assert published == {"127.0.0.1"}
-
-
-@pytest.mark.parametrize(
-    ("right", "wrong"),
-    [("network_mode:", "network_moed:"), ("restart: unless-stopped", "restart: 5"), ("4317:4317", "4317:x")],
-    ids=["a key it does not know", "a value of the wrong type", "a port that is no number"],
-)
-def test_the_loader_of_docker_compose_refuses_a_file_with_an_error(tmp_path: Path, right: str, wrong: str) -> None:
-    text = _COMPOSE.read_text(encoding="utf-8")
-    assert right in text
-    (tmp_path / "compose.yaml").write_text(text.replace(right, wrong), encoding="utf-8")
-    assert _run(program("compose-spec"), "compose.yaml", cwd=tmp_path).returncode != 0
 
 
 def test_phoenix_says_its_version() -> None:
