@@ -70,7 +70,11 @@ _APPS: Final[Mapping[str, _App]] = {
         environment={},
     ),
     ASSISTANT: _App(
-        command=("uvicorn", "--host", "127.0.0.1", "--port", "{port}", "examples.shop.assistant:app"),
+        # The storefront keeps its connections: after a pause of the default five seconds it would use one that is ended.
+        command=(
+            *("uvicorn", "--host", "127.0.0.1", "--port", "{port}", "--timeout-keep-alive", "75"),
+            "examples.shop.assistant:app",
+        ),
         instrumentations=_SHARED_INSTRUMENTATIONS | {"fastapi", "httpx", "httpx2", "openai", "anthropic"},
         multiprocess=False,
         # One of the three speaks the stable HTTP conventions, the others the old ones.

@@ -38,6 +38,8 @@ _KEPT: Final = 3
 """Builds of a recipe that stay in the cache, the one used last first: other checkouts may want another."""
 _ASK_TIMEOUT_S: Final = 60.0
 _BUILDER: Final = "go.opentelemetry.io/collector/cmd/builder"
+# Go's compiler spends up to half of its time on collecting garbage. Each compiler may use this much memory first.
+_ENVIRONMENT: Final = {"CGO_ENABLED": "0", "GOWORK": "off", "GOGC": "off", "GOMEMLIMIT": "2GiB"}
 _PHOENIX: Final = """\
 #!/bin/sh
 python="$(dirname "$(readlink -f "$0")")/venv/bin/python"
@@ -310,7 +312,7 @@ class _Job:
             log=self.log,
             what=f"{self._recipe.name} {self._recipe.version}: `{Path(command[0]).name} {command[1]}`",
             hints=self._hints(),
-            environment={"CGO_ENABLED": "0", "GOWORK": "off"},
+            environment=_ENVIRONMENT,
             on_line=on_line,
         )
 

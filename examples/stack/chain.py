@@ -23,13 +23,15 @@ from examples.stack.servers import Alertmanager, Collector, Prometheus, Server
 from examples.stack.trace_ui import TraceUi
 
 DASHBOARDS: Final = ROOT / "grafana" / "dashboards"
+EXPECTED_EMPTY: Final = ROOT / "grafana" / "expected-empty.yaml"
+EXPORT_INTERVAL_S: Final = 2
+"""Between two exports of an app's metrics."""
 _COLLECTOR_CONFIG: Final = ROOT / "collector-config"
 _PROMETHEUS_CONFIG: Final = ROOT / "grafana" / "prometheus"
 _RULES: Final = ROOT / "grafana" / "rules"
 _RESOURCE: Final = (
     "deployment.environment.name=demo,k8s.namespace.name=shops,cloud.account.id=123456789012,cloud.region=us-east-1"
 )
-_EXPORT_INTERVAL_MILLIS: Final = 2000
 _FIRST_VALUE_HOLD_S: Final = 6.0
 _SETTLED_S: Final = 120.0
 _LOOK_S: Final = 3.0
@@ -49,6 +51,10 @@ budgets:
     - name: llm-daily
       budget: {limit_usd: 1, window: day}
       match: {component: llm}
+    - name: llm-burn
+      burn_rate: {budget: llm-daily}
+    - name: llm-forecast
+      forecast: {budget: llm-daily, over: 1h}
     - name: tenants-daily
       budget: {limit_usd: 0.05, window: day}
       per: tenant
@@ -100,7 +106,7 @@ class Chain:
             directory / "shop",
             otlp_endpoint=self.agent.otlp_http,
             first_value_hold_s=_FIRST_VALUE_HOLD_S,
-            export_interval_millis=_EXPORT_INTERVAL_MILLIS,
+            export_interval_millis=EXPORT_INTERVAL_S * 1000,
             extra_environment={
                 "OTEL_RESOURCE_ATTRIBUTES": _RESOURCE,
                 "SPANCOST_CONFIG": str(self._shop_config),
