@@ -70,7 +70,7 @@ _APPS: Final[Mapping[str, _App]] = {
         environment={},
     ),
     ASSISTANT: _App(
-        # The storefront keeps its connections: after a pause of the default five seconds it would use one that is ended.
+        # The storefront keeps its connections: after five idle seconds, the default, it would use one that has ended.
         command=(
             *("uvicorn", "--host", "127.0.0.1", "--port", "{port}", "--timeout-keep-alive", "75"),
             "examples.shop.assistant:app",
