@@ -10,6 +10,9 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.trace import SpanKind
 
 from spancost import attribute, names
+from spancost.budgets.rules import BudgetRule
+from spancost.budgets.windows import Window
+from spancost.internals import gauges
 from spancost.sinks.metrics import OtelMetrics
 from spancost.testing import World, priced_provider
 from spancost.window import Batch
@@ -130,3 +133,12 @@ def test_errors_of_our_own_are_counted_by_place() -> None:
         world.engine.flush()
         (point,) = _points(reader)[names.METRIC_INTERNAL_ERRORS]
         assert (point.attributes, point.value) == ({"place": "sink.broken"}, 1)
+
+
+def test_only_ratios_are_gauges_of_unit_1_since_prometheus_calls_them_so() -> None:
+    rules = (BudgetRule(name="month", limit_usd=10.0, window=Window("month")),)
+    with priced_provider(region=REGION, budget_rules=rules, budget_store="memory") as world:
+        _request(world)
+        found = {gauge.name: gauge.unit for gauge in gauges(world.engine, world.totals)}
+    assert {name for name, unit in found.items() if unit in ("1", "")} == {names.METRIC_BUDGET_USED}
+    assert names.METRIC_BUDGET_USED.endswith(".ratio")
