@@ -14,16 +14,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
+
+from tests.benchmarks.shop_requests import make_request
 
 SPANS: Final = 1_000_000
 BATCH: Final = 512
 _START_NS: Final = 1_795_000_000_000_000_000
 _SEED: Final = 4
 _ROUTES: Final = tuple((method, f"/{name}/{{id}}") for method in ("GET", "POST") for name in ("cart", "user", "order"))
-_INTERNAL, _SERVER, _CLIENT = 1, 2, 3
 
 _PROGRAM: Final = """
 import gc, resource, sys, time
@@ -55,7 +56,7 @@ def _attribute(key: str, value: object) -> dict[str, Any]:
 
 
 class _Maker:
-    """Traces of one shop: a server span, two internal ones, a query, an AWS call, now and then an LLM or HTTP call."""
+    """Traces of one shop."""
 
     def __init__(self) -> None:
         self._random = random.Random(_SEED)
@@ -66,91 +67,24 @@ class _Maker:
         draw = self._random
         self._now_ns += 1_000_000
         trace_id, root = f"{draw.getrandbits(128):032x}", f"{draw.getrandbits(64):016x}"
-        method, route = draw.choice(_ROUTES)
-        path = route.replace("{id}", str(draw.randrange(10_000)))
-
-        def span(name: str, kind: int, parent: str, attributes: Mapping[str, object]) -> dict[str, Any]:
+        for span in make_request(draw, *draw.choice(_ROUTES)):
             start_ns = self._now_ns + draw.randrange(100_000)
-            return {
-                "traceId": trace_id,
-                "spanId": f"{draw.getrandbits(64):016x}" if parent else root,
-                "parentSpanId": parent,
-                "flags": 257,
-                "name": name,
-                "kind": kind,
-                "startTimeUnixNano": str(start_ns),
-                "endTimeUnixNano": str(start_ns + draw.randrange(1_000, 900_000)),
-                "attributes": [_attribute(*pair) for pair in attributes.items()],
-                "status": {},
-            }
-
-        code = {"code.function.name": "shop.views.handle", "code.file.path": "/srv/shop/views.py", "thread.id": 1234}
-        work = {**code, "code.line.number": 17, "thread.name": "MainThread", "shop.step": "load", "shop.items": 3}
-        for step in ("load", "render"):
-            yield "shop", span(step, _INTERNAL, root, {**work, "shop.step": step})
-        query = {
-            "db.system": "postgresql",
-            "db.name": "shop",
-            "db.user": "shop",
-            "db.statement": "SELECT id, name, price FROM item WHERE basket = %s ORDER BY added LIMIT 50",
-            "net.peer.name": "db.internal",
-            "net.peer.port": 5432,
-            "db.operation": "SELECT",
-            "db.sql.table": "item",
-        }
-        yield "opentelemetry.instrumentation.psycopg", span("SELECT shop", _CLIENT, root, query)
-        aws = {
-            "rpc.system": "aws-api",
-            "rpc.service": "DynamoDB",
-            "rpc.method": draw.choice(("GetItem", "PutItem", "Query")),
-            "cloud.region": "us-east-1",
-            "server.address": "dynamodb.us-east-1.amazonaws.com",
-            "server.port": 443,
-            "aws.request_id": f"{draw.getrandbits(128):032X}",
-            "retry_attempts": 0,
-            "http.status_code": 200,
-        }
-        yield "opentelemetry.instrumentation.botocore", span("DynamoDB", _CLIENT, root, aws)
-        if draw.random() < 0.2:
-            llm = {
-                "gen_ai.operation.name": "chat",
-                "gen_ai.provider.name": "openai",
-                "gen_ai.request.model": "gpt-5-mini",
-                "gen_ai.response.model": "gpt-5-mini-2025-08-07",
-                "gen_ai.response.id": f"chatcmpl-{draw.getrandbits(64):x}",
-                "server.address": "api.openai.com",
-                "server.port": 443,
-                "gen_ai.usage.input_tokens": draw.randrange(200, 4000),
-                "gen_ai.usage.output_tokens": draw.randrange(20, 900),
-                "gen_ai.usage.cache_read.input_tokens": 0,
-            }
-            yield "opentelemetry.instrumentation.genai.openai", span("chat gpt-5-mini", _CLIENT, root, llm)
-        if draw.random() < 0.3:
-            call = {
-                "http.request.method": "POST",
-                "url.full": "https://api.twilio.com/2010-04-01/Accounts/AC0/Messages.json",
-                "server.address": "api.twilio.com",
-                "server.port": 443,
-                "http.response.status_code": 201,
-                "network.protocol.version": "1.1",
-                "url.scheme": "https",
-                "user_agent.original": "twilio-python",
-            }
-            yield "opentelemetry.instrumentation.requests", span("POST", _CLIENT, root, call)
-        served = {
-            "http.request.method": method,
-            "url.scheme": "https",
-            "url.path": path,
-            "http.route": route,
-            "network.protocol.version": "1.1",
-            "server.address": "shop.example.com",
-            "server.port": 443,
-            "client.address": "81.2.69.142",
-            "user_agent.original": "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36",
-            "http.response.status_code": 200,
-            "http.response.body.size": draw.randrange(500, 60_000),
-        }
-        yield "opentelemetry.instrumentation.flask", span(f"{method} {route}", _SERVER, "", served)
+            yield (
+                span.scope,
+                {
+                    "traceId": trace_id,
+                    "spanId": root if span.is_root else f"{draw.getrandbits(64):016x}",
+                    "parentSpanId": "" if span.is_root else root,
+                    "flags": 257,
+                    "name": span.name,
+                    # On the wire 0 is "unspecified" and internal is 1.
+                    "kind": span.kind.value + 1,
+                    "startTimeUnixNano": str(start_ns),
+                    "endTimeUnixNano": str(start_ns + draw.randrange(1_000, 900_000)),
+                    "attributes": [_attribute(*pair) for pair in span.attributes.items()],
+                    "status": {},
+                },
+            )
 
 
 def write_traces(path: Path, spans: int) -> None:
