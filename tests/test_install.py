@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.metrics.export import (
+    InMemoryMetricReader,
+    MetricExporter,
+    MetricExportResult,
+    MetricsData,
+    PeriodicExportingMetricReader,
+)
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -63,6 +71,47 @@ def test_metrics_go_to_the_given_provider_and_flush_pushes_them() -> None:
     metrics = {m.name: m for r in data.resource_metrics for s in r.scope_metrics for m in s.metrics}
     (point,) = metrics[names.METRIC_COST].data.data_points
     assert getattr(point, "value", None) == pytest.approx(PUT_USD)
+
+
+class _KeptMetrics(MetricExporter):
+    """Keeps what was exported last."""
+
+    last: MetricsData | None = None
+
+    def export(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **_: object) -> MetricExportResult:
+        self.last = metrics_data
+        return MetricExportResult.SUCCESS
+
+    def force_flush(self, timeout_millis: float = 10_000) -> bool:
+        return True
+
+    def shutdown(self, timeout_millis: float = 30_000, **_: object) -> None:
+        """Nothing to release."""
+
+
+def test_last_export_has_all_charges_though_its_collection_takes_longer_than_the_export_interval() -> None:
+    exporter = _KeptMetrics()
+    interval_ms, collection_s = 150, 0.2
+    reader = PeriodicExportingMetricReader(exporter, export_interval_millis=interval_ms)
+    meter_provider = MeterProvider([reader], shutdown_on_exit=False)
+    provider = TracerProvider(shutdown_on_exit=False)
+    engine = install(provider, meter_provider, config=_CONFIG)
+
+    def is_slow(_: CallbackOptions) -> Iterable[Observation]:
+        time.sleep(collection_s)  # a machine that is busy
+        return []
+
+    meter_provider.get_meter("app").create_observable_gauge("slow", callbacks=[is_slow])
+    puts = 40
+    for _ in range(puts):  # for longer than several intervals: the reader is collecting, or will have to
+        start(provider.get_tracer("app"), "put", None, SpanKind.CLIENT, put_item()).end()
+        time.sleep(0.01)
+    spancost_install.leave(engine)
+    meter_provider.shutdown()  # as the SDK does at the end of the process
+    assert exporter.last is not None
+    metrics = {m.name: m for r in exporter.last.resource_metrics for s in r.scope_metrics for m in s.metrics}
+    (point,) = metrics[names.METRIC_COST].data.data_points
+    assert getattr(point, "value", None) == pytest.approx(puts * PUT_USD, rel=1e-9)
 
 
 def test_without_meter_all_only_sampled_spans_are_seen_and_a_gauge_says_so() -> None:

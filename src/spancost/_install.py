@@ -243,11 +243,16 @@ def _at_exit() -> None:
 
 
 def leave(engine: CostEngine) -> None:
-    """Have an engine publish for the last time, with what waits to be exported to it."""
+    """Have an engine publish for the last time, with what waits to be exported to it, and be collected once more."""
     exporter = sys.modules.get("spancost.exporter")
     if exporter is not None:
         exporter.take_queued_spans()
     engine.leave()
+    metrics = next((sink for sink in engine.sinks if sink.name == "otel_metrics"), None)
+    if metrics is not None:
+        from spancost.sinks.sdk_at_exit import allow_last_collection
+
+        allow_last_collection(_readers_of(getattr(metrics, "provider", None)))
 
 
 def build_engine(
