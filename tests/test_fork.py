@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import math
 import os
@@ -35,10 +36,10 @@ from tests.spans import EGRESS_USD_PER_GB, GB, PUT_USD, REGION, counted_usd, put
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
 
 
-def _in_child(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def _in_child(work: Callable[[], dict[str, Any]], fork: Callable[[], int] = os.fork) -> dict[str, Any]:
     """Fork, do `work` in the child, and return what it returned."""
     reading, writing = os.pipe()
-    pid = os.fork()
+    pid = fork()
     if pid == 0:
         try:
             os.close(reading)
@@ -119,6 +120,23 @@ class SlowSink:
 
     def close(self) -> None:
         self.go_on.set()
+
+
+@pytest.mark.parametrize("has_hooks", [True, False])
+def test_process_that_was_forked_behind_pythons_back_says_what_its_server_must_set(
+    caplog: pytest.LogCaptureFixture, has_hooks: bool
+) -> None:
+    # As uWSGI does by default: no hook of `os.register_at_fork` runs.
+    fork = os.fork if has_hooks else ctypes.PyDLL(None).fork
+    with priced_provider(region=REGION) as world:
+
+        def work() -> dict[str, Any]:
+            _put(world)
+            _put(world)
+            return {"said": [record.getMessage() for record in caplog.records]}
+
+        said: list[str] = _in_child(work, fork)["said"]
+    assert sum("py-call-uwsgi-fork-hooks = true" in message for message in said) == (0 if has_hooks else 1)
 
 
 def test_fork_waits_for_a_publishing_thread_and_the_child_publishes_at_once() -> None:

@@ -70,6 +70,10 @@ _PUBLISH_TIMEOUT_S: Final = 5.0
 _MACHINE_TIMEOUT_S: Final = 2.0
 """Longest wait, at the end of the process, for what it runs on."""
 _UNSEEN: Final = "cpu_clock.unseen"
+_NO_FORK_HOOKS: Final = (
+    "this process was forked without Python's fork hooks: OpenTelemetry exports no metrics from it, and its processes "
+    "cannot be told apart; for uWSGI set py-call-uwsgi-fork-hooks = true and enable-threads = true"
+)
 _FORK_TIMEOUT_S: Final = 2.0
 """Longest wait of a fork for a sink that is being written."""
 
@@ -190,6 +194,7 @@ class CostEngine:
 
     def _init_state(self) -> None:
         """Everything that a forked child must not inherit."""
+        self._pid = os.getpid()
         self.lock = threading.RLock()
         self._ready_lock = threading.RLock()
         self._is_ready = False
@@ -276,6 +281,8 @@ class CostEngine:
                 return
             self.is_preparing = True
             self.resource = resource
+            if self._pid != os.getpid():
+                logger.warning(_NO_FORK_HOOKS)
             self._guarded(ATTRIBUTION, lambda: self.attributing.bind(resource))
             prepare = self.prepare
             if prepare is not None:
