@@ -1,4 +1,4 @@
-"""The files of `examples/deploy/` are what their readers accept: parsed by schema, and every variable is one that exists.
+"""The files of `examples/deploy/` are what their readers accept: checked by schema, and every variable exists.
 
 What of them can be run without a cluster or an account is run by `tests/stack/test_deploy_*.py`.
 """
