@@ -304,6 +304,11 @@ def test_a_busy_receiver_is_asked_again_and_a_refusal_ends_the_load(status: int)
             thread.join()
 
 
+def test_a_case_that_there_is_not_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["collector", "--only", "agent"]) == 1
+    assert "--only agent: not one of takes and drops; agent, traces" in capsys.readouterr().err
+
+
 def test_a_receiver_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["load", "--endpoint", "http://127.0.0.1:9", "--services", "1", "--requests", "1"]) == 1
     assert "http://127.0.0.1:9" in capsys.readouterr().err

@@ -135,7 +135,11 @@ def _prometheus(options: argparse.Namespace) -> list[dict[str, Any]]:
 def _collector(options: argparse.Namespace) -> list[dict[str, Any]]:
     from tests.benchmarks.scale.collector import CASES, measure
 
-    chosen = options.only or [case.name for case in CASES]
+    known = [case.name for case in CASES]
+    chosen = options.only or known
+    for name in chosen:
+        if name not in known:
+            raise ValueError(f"--only {name}: not one of {'; '.join(known)}")
     return [
         asdict(measure(case, repeats=options.repeats, share=options.share)) for case in CASES if case.name in chosen
     ]
