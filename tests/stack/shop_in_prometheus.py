@@ -51,17 +51,11 @@ def shop_in_prometheus(folder: Path, *, load_s: float = _LOAD_S) -> Generator[Pr
 
         load_s: Seconds of load, at least.
     """
-    rules = folder / "rules"
-    rules.mkdir(parents=True)
-    for file in sorted(RULES.glob("*.yaml")):
-        # The same rules, only sooner: a run of seconds has no minutes to wait for them.
-        text = re.sub(r"(?m)^(\s+)interval: \w+$", r"\1interval: 1s", file.read_text(encoding="utf-8"))
-        (rules / file.name).write_text(text, encoding="utf-8")
     config = folder / "prometheus.yaml"
-    config.write_text(yaml.safe_dump(_settings(rules)), encoding="utf-8")
+    config.write_text(yaml.safe_dump(settings(rules_each_second(folder / "rules"))), encoding="utf-8")
     budgets = folder / "budgets.yaml"
     budgets.write_text(_BUDGETS, encoding="utf-8")
-    settings = {
+    environment = {
         "SPANCOST_CONFIG": str(budgets),
         "SPANCOST_BUDGET_STORE": f"sqlite:{folder / 'budgets.sqlite'}",
         "OTEL_TRACES_EXPORTER": "none",
@@ -73,7 +67,7 @@ def shop_in_prometheus(folder: Path, *, load_s: float = _LOAD_S) -> Generator[Pr
             otlp_endpoint=f"{prometheus.url}/api/v1/otlp",
             first_value_hold_s=_HOLD_S,
             export_interval_millis=500,
-            extra_environment=settings,
+            extra_environment=environment,
         )
         with shop:
             ends = monotonic() + load_s
@@ -84,8 +78,21 @@ def shop_in_prometheus(folder: Path, *, load_s: float = _LOAD_S) -> Generator[Pr
             yield prometheus
 
 
-def _settings(rules: Path) -> dict[str, Any]:
-    """Return the configuration that is shipped, without targets and Alertmanagers, with rules looked at each second."""
+def rules_each_second(folder: Path) -> Path:
+    """Write the rules of `grafana/rules` into a new folder, only sooner: a run of seconds has no minutes to wait."""
+    folder.mkdir(parents=True)
+    for file in sorted(RULES.glob("*.yaml")):
+        text = re.sub(r"(?m)^(\s+)interval: \w+$", r"\1interval: 1s", file.read_text(encoding="utf-8"))
+        (folder / file.name).write_text(text, encoding="utf-8")
+    return folder
+
+
+def settings(rules: Path) -> dict[str, Any]:
+    """Return the configuration of Prometheus that is shipped, without targets and Alertmanagers.
+
+    Args:
+        rules: Folder of the rules.
+    """
     shipped: dict[str, Any] = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))
     kept = {key: shipped[key] for key in ("otlp", "storage")}
     return {**kept, "global": {"evaluation_interval": "1s"}, "rule_files": [f"{rules}/*.yaml"]}
