@@ -6,7 +6,7 @@ from typing import Final
 
 from grafana._make.frame import Board, Section, route_link
 from grafana._make.panels import BAD, COUNT, GOOD, USD, Column, Query, figure, listing, plot
-from grafana._make.queries import DAY_S, ENTRY, SCOPE, added_up, by, chosen, in_range, of, per_hour, since
+from grafana._make.queries import DAY_S, ENTRY, SCOPE, added_up, by, chosen, in_range, of, per_hour, this_month, today
 
 _BY_ROUTE: Final = by("service_name", *ENTRY)
 _COST: Final = in_range("route:spancost_cost_usd:rate5m", _BY_ROUTE)
@@ -18,8 +18,9 @@ _CHANGE: Final = f"(({_LAST_DAY}) - ({_DAY_BEFORE}) or ({_LAST_DAY}) or 0 - ({_D
 _MOVED_MOST: Final = f"topk(15, abs({_CHANGE}))"
 
 _ADDED: Final = (
-    "Added up from recorded hourly rates (whole hours, and the hour that is not over by its last sixty minutes). "
-    "Rates extrapolate, so expect a percent of difference to a bill; `spancost report` has the exact sum."
+    "Whatever time is shown. Added up from recorded hourly rates (whole hours, and the hour that is not over by its "
+    "last sixty minutes). Rates extrapolate, so expect a percent of difference to a bill; `spancost report` has the "
+    "exact sum."
 )
 
 BOARD: Final = Board(
@@ -50,17 +51,15 @@ BOARD: Final = Board(
                 figure(
                     "Today",
                     f"Since midnight UTC, without idle machines. {_ADDED}",
-                    since("service:spancost_cost_usd:rate1h"),
+                    today("service:spancost_cost_usd:rate1h"),
                     unit=USD,
-                    time_from="now/d",
                 ),
                 figure(
                     "This month",
                     f"Since the first of the month, UTC, without idle machines. {_ADDED} Where Prometheus keeps less "
                     "than a month, it is the part that is kept.",
-                    since("service:spancost_cost_usd:rate1h"),
+                    this_month("service:spancost_cost_usd:rate1h"),
                     unit=USD,
-                    time_from="now/M",
                 ),
                 figure(
                     "Month at this pace",

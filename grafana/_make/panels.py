@@ -144,7 +144,6 @@ def figure(
     height: int = 4,
     steps: Steps = ((None, PLAIN),),
     over_time: bool = False,
-    time_from: str = "",
     mappings: Mapping[str, tuple[str, str]] | None = None,
     nothing: str = "",
 ) -> Placed:
@@ -167,8 +166,6 @@ def figure(
 
         over_time: Also a small curve; the number is the last one then.
 
-        time_from: A time of its own, such as `now/d`.
-
         mappings: Text and colour by value.
 
         nothing: What is shown where there is no data.
@@ -185,8 +182,6 @@ def figure(
         .graph_mode(common_models.BigValueGraphMode.AREA if over_time else common_models.BigValueGraphMode.NONE)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(False))
     )
-    if time_from:
-        panel.time_from(time_from)
     if mappings:
         panel.mappings([_mapping(mappings)])
     if nothing:

@@ -54,18 +54,36 @@ def in_range(metric: str, by: str, *matchers: str) -> str:
     return f"{added_up(by, f'sum_over_time({of(metric, *matchers)}[$__range:1m])')} * 60"
 
 
-def since(metric: str, *matchers: str) -> str:
-    """Return what a recorded rate over an hour adds up to since the beginning of a day or a month.
-
-    Whole hours count with their own rate, the hour that is not over yet with the rate of the last sixty minutes.
+def today(metric: str, *matchers: str) -> str:
+    """Return what a recorded rate over an hour adds up to since midnight, UTC.
 
     Args:
-        metric: Name of the rate over one hour.
+        metric: Name of the rate.
 
         matchers: Further ones.
     """
-    rate = of(metric, *matchers)
-    hours = f"sum(sum_over_time({rate}[$__range:1h])) * {HOUR_S}"
+    return _since(f"vector(time() - time() % {DAY_S})", "1d", of(metric, *matchers))
+
+
+def this_month(metric: str, *matchers: str) -> str:
+    """Return what a recorded rate over an hour adds up to since the first of the month, UTC.
+
+    Args:
+        metric: Name of the rate.
+
+        matchers: Further ones.
+    """
+    start = f"(vector(time() - time() % {DAY_S}) - (day_of_month() - 1) * {DAY_S})"
+    return _since(start, "31d", of(metric, *matchers))
+
+
+def _since(start: str, longest: str, rate: str) -> str:
+    """Add up whole hours by their own rate, and the hour that is not over yet by that of the last sixty minutes.
+
+    The start is worked out by Prometheus: Grafana's `now/d` would begin at midnight of whoever looks.
+    """
+    begun = f"scalar(last_over_time({start}[1s:1s] @ end()))"
+    hours = f"sum(sum_over_time(({rate} and on () (vector(time()) > {begun}))[{longest}:1h])) * {HOUR_S}"
     rest = f"sum({rate}) * (time() % {HOUR_S})"
     return (
         f'sum(label_replace({hours}, "part", "whole hours", "", "") '
