@@ -266,8 +266,8 @@ class CostEngine:
 
     def add_sink(self, sink: Sink) -> None:
         """Add a sink; it receives what is charged from now on."""
-        self._unwritten[sink.name] = deque()
         self._sink_locks[sink.name] = threading.Lock()
+        self._unwritten[sink.name] = deque()
         self.sinks.append(sink)
 
     def get_ready(self, resource: Mapping[str, Any]) -> None:
@@ -791,7 +791,9 @@ class CostEngine:
             self._publisher = threading.get_ident()
             self._collect_locked(False)
             for sink in sinks:
-                self._write(sink, False)
+                # A reader may collect as soon as a sink has made its instruments, before that is added here.
+                if sink.name in self._unwritten:
+                    self._write(sink, False)
         finally:
             self._publisher = None
             self._publish_lock.release()

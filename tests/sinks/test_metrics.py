@@ -135,6 +135,20 @@ def test_errors_of_our_own_are_counted_by_place() -> None:
         assert (point.attributes, point.value) == ({"place": "sink.broken"}, 1)
 
 
+def test_a_reader_may_collect_before_the_sink_that_made_the_instruments_is_added() -> None:
+    with priced_provider(region=REGION) as world:
+        reader = InMemoryMetricReader()
+        sink = OtelMetrics(world.engine, world.totals, MeterProvider([reader]))
+        _request(world)
+        cost = {point.attributes["component"]: point.value for point in _points(reader)[names.METRIC_COST]}
+        assert cost["aws"] == pytest.approx(PUT_USD)
+        assert world.engine.errors.counts == {}
+        world.engine.add_sink(sink)
+        _request(world)
+        (requests,) = _points(reader)[names.METRIC_REQUEST_COST]
+        assert requests.count == 2  # the one before is not lost
+
+
 def test_only_ratios_are_gauges_of_unit_1_since_prometheus_calls_them_so() -> None:
     rules = (BudgetRule(name="month", limit_usd=10.0, window=Window("month")),)
     with priced_provider(region=REGION, budget_rules=rules, budget_store="memory") as world:
