@@ -18,9 +18,9 @@ _CHANGE: Final = f"(({_LAST_DAY}) - ({_DAY_BEFORE}) or ({_LAST_DAY}) or 0 - ({_D
 _MOVED_MOST: Final = f"topk(15, abs({_CHANGE}))"
 
 _ADDED: Final = (
-    "Whatever time is shown. Added up from recorded hourly rates (whole hours, and the hour that is not over by its "
-    "last sixty minutes). Rates extrapolate, so expect a percent of difference to a bill; `spancost report` has the "
-    "exact sum."
+    "Whatever time is shown. Added up from recorded rates: whole hours by their own, the hour that is not over minute "
+    "by minute from rates over five minutes, which lag by as much. Rates extrapolate, so expect a percent of "
+    "difference to a bill; `spancost report` has the exact sum."
 )
 
 BOARD: Final = Board(
@@ -51,14 +51,14 @@ BOARD: Final = Board(
                 figure(
                     "Today",
                     f"Since midnight UTC, without idle machines. {_ADDED}",
-                    today("service:spancost_cost_usd:rate1h"),
+                    today("service:spancost_cost_usd:rate"),
                     unit=USD,
                 ),
                 figure(
                     "This month",
                     f"Since the first of the month, UTC, without idle machines. {_ADDED} Where Prometheus keeps less "
                     "than a month, it is the part that is kept.",
-                    this_month("service:spancost_cost_usd:rate1h"),
+                    this_month("service:spancost_cost_usd:rate"),
                     unit=USD,
                 ),
                 figure(

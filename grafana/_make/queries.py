@@ -54,41 +54,48 @@ def in_range(metric: str, by: str, *matchers: str) -> str:
     return f"{added_up(by, f'sum_over_time({of(metric, *matchers)}[$__range:1m])')} * 60"
 
 
-def today(metric: str, *matchers: str) -> str:
-    """Return what a recorded rate over an hour adds up to since midnight, UTC.
+def today(rates: str, *matchers: str) -> str:
+    """Return what recorded rates add up to since midnight, UTC.
 
     Args:
-        metric: Name of the rate.
+        rates: Name of them without the window: `service:spancost_cost_usd:rate`.
 
         matchers: Further ones.
     """
-    return _since(f"vector(time() - time() % {DAY_S})", "1d", of(metric, *matchers))
+    return _since(f"vector(time() - time() % {DAY_S})", "1d", rates, matchers)
 
 
-def this_month(metric: str, *matchers: str) -> str:
-    """Return what a recorded rate over an hour adds up to since the first of the month, UTC.
+def this_month(rates: str, *matchers: str) -> str:
+    """Return what recorded rates add up to since the first of the month, UTC.
 
     Args:
-        metric: Name of the rate.
+        rates: Name of them without the window.
 
         matchers: Further ones.
     """
     start = f"(vector(time() - time() % {DAY_S}) - (day_of_month() - 1) * {DAY_S})"
-    return _since(start, "31d", of(metric, *matchers))
+    return _since(start, "31d", rates, matchers)
 
 
-def _since(start: str, longest: str, rate: str) -> str:
-    """Add up whole hours by their own rate, and the hour that is not over yet by that of the last sixty minutes.
+def _since(start: str, longest: str, rates: str, matchers: tuple[str, ...]) -> str:
+    """Add up whole hours by their own rates, and the hour that is not over yet minute by minute.
 
     The start is worked out by Prometheus: Grafana's `now/d` would begin at midnight of whoever looks.
     """
-    begun = f"scalar(last_over_time({start}[1s:1s] @ end()))"
-    hours = f"sum(sum_over_time(({rate} and on () (vector(time()) > {begun}))[{longest}:1h])) * {HOUR_S}"
-    rest = f"sum({rate}) * (time() % {HOUR_S})"
-    return (
-        f'sum(label_replace({hours}, "part", "whole hours", "", "") '
-        f'or label_replace({rest}, "part", "this hour", "", ""))'
-    )
+
+    def added(rate: str, begin: str, window: str, step_s: int) -> str:
+        begun = f"scalar(last_over_time({begin}[1s:1s] @ end()))"
+        return f"sum(sum_over_time(({rate} and on () (vector(time()) > {begun}))[{window}])) * {step_s}"
+
+    hours = added(of(f"{rates}1h", *matchers), start, f"{longest}:1h", HOUR_S)
+    rest = added(of(f"{rates}5m", *matchers), f"vector(time() - time() % {HOUR_S})", "1h:1m", 60)
+    nothing = f"0 * sum({of(f'{rates}5m', *matchers)})"  # in the first minute of all
+    parts = {"whole hours": hours, "this hour": rest, "at the beginning": nothing}
+    return f"sum({' or '.join(_named(value, part) for part, value in parts.items())})"
+
+
+def _named(value: str, part: str) -> str:
+    return f'label_replace({value}, "part", "{part}", "", "")'
 
 
 def increase(metric: str, by: str, *matchers: str) -> str:
