@@ -56,7 +56,7 @@ SEED ?= 20261121
 test-long: $(STAMP)
 	@echo "hypothesis seed: $(SEED)"
 	$(BIN)/python -m pytest -n 2 --dist load $(CONSERVATION) --hypothesis-seed=$(SEED)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m long --ignore $(CONSERVATION) --hypothesis-seed=$(SEED)
+	$(BIN)/python -m pytest -n 3 --dist loadfile -m long --ignore $(CONSERVATION) --hypothesis-seed=$(SEED)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -35,13 +35,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-_OF_THE_TESTS = ("SPANCOST_REQUIRE_BACKENDS", "SPANCOST_STACK_CACHE", "SPANCOST_EXAMPLES", "SPANCOST_FUZZ_SECONDS")
-"""Settings of the tests themselves."""
-
-
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    for name in set(os.environ).difference(_OF_THE_TESTS):
+    for name in list(os.environ):
         if name.startswith(("SPANCOST_", "OTEL_")) or name.lower() == "prometheus_multiproc_dir":
             monkeypatch.delenv(name)
     monkeypatch.setenv("SPANCOST_LEASE", "off")

@@ -448,7 +448,7 @@ _PARTS: Final = 4
 """So that several workers share the runs."""
 _SETTINGS: Final = settings(
     max_examples=-(-EXAMPLES // _PARTS),
-    stateful_step_count=30,
+    stateful_step_count=20,
     deadline=None,
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],

@@ -14,7 +14,7 @@ from typing import Final
 from examples.shop.processes import StackError
 from examples.stack.recipes import RECIPES, Recipe, recipe_of
 
-ENV_CACHE: Final = "SPANCOST_STACK_CACHE"
+ENV_CACHE: Final = "STACK_CACHE"
 """Folder of the built programs; `~/.cache/spancost/stack` unless set."""
 PROGRAMS: Final = tuple(program.name for recipe in RECIPES for program in recipe.programs)
 

@@ -3,7 +3,7 @@
     make stack      or   python -m examples.stack.build [--only NAME...] [--check] [--list]
 
 A program is built again only if a file it is made from, a flag or the compiler has changed. Go keeps its downloads and
-its own cache where it always does; all else is written below `~/.cache/spancost/stack` (`SPANCOST_STACK_CACHE`).
+its own cache where it always does; all else is written below `~/.cache/spancost/stack` (`STACK_CACHE`).
 
 Exit codes: 0 all is there, 1 a build failed or `--check` found something missing, 2 a compiler is missing or too old,
 130 after Ctrl-C.

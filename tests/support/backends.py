@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-REQUIRED: Final = "SPANCOST_REQUIRE_BACKENDS"
+REQUIRED: Final = "REQUIRE_BACKENDS"
 """Set by `.ci/run`: a missing program is a failure there."""
 _NAMES: Final = {
     "redis-server": ("redis-server",),
