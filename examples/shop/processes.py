@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -15,6 +16,9 @@ from typing import Self
 from urllib.parse import urlsplit
 
 _LOOPBACK = "127.0.0.1"
+_PORTS = range(15_000, 32_000)
+"""Below those that systems give to connections: from 32 768 on Linux, from 49 152 elsewhere."""
+_TRIES = 100
 _POLL_S = 0.05
 _SHOWN_LOG_LINES = 40
 
@@ -31,12 +35,22 @@ class ReservedPort:
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        try:
-            self._socket.bind((_LOOPBACK, 0))
-        except OSError as error:
-            self._socket.close()
-            raise StackError(f"no free TCP port on {_LOOPBACK}: {error}") from error
-        self.number: int = self._socket.getsockname()[1]
+        self.number = self._bound()
+        """What its server is told to listen at."""
+
+    def _bound(self) -> int:
+        # Not one that the system would choose: between release and the server's own bind, any connection of any
+        # process may be given such a port.
+        said = ""
+        for number in random.SystemRandom().sample(_PORTS, _TRIES):
+            try:
+                self._socket.bind((_LOOPBACK, number))
+            except OSError as error:
+                said = str(error)
+            else:
+                return number
+        self._socket.close()
+        raise StackError(f"no free TCP port on {_LOOPBACK} from {_PORTS.start} to {_PORTS.stop - 1}: {said}")
 
     @property
     def url(self) -> str:

@@ -90,3 +90,13 @@ def _ends(pid: int, *, within_s: float = 5.0) -> bool:
         if state in "ZX":
             return True
     return False
+
+
+def test_reserved_port_is_none_that_the_system_gives_to_connections() -> None:
+    ranges = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    lowest = int(ranges.read_text().split()[0]) if ranges.exists() else 49_152
+    ports = [ReservedPort() for _ in range(20)]
+    for port in ports:
+        port.release()
+    assert len({port.number for port in ports}) == 20
+    assert max(port.number for port in ports) < lowest
