@@ -18,8 +18,8 @@ try:
 except ImportError:  # where tests/tracers run there are few packages
     pass
 else:
-    # Half of what is usual, so that all tests fit into the time that people wait; those that say a number have theirs.
-    settings.register_profile("quick", max_examples=50)
+    # A third of what is usual, so that all tests fit into the time that people wait; those that say a number have theirs.
+    settings.register_profile("quick", max_examples=35)
     settings.load_profile("quick")
 
 FUZZ_SECONDS = "fuzz_seconds"
