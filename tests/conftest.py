@@ -18,7 +18,7 @@ try:
 except ImportError:  # where tests/tracers run there are few packages
     pass
 else:
-    # A third of what is usual, so that all tests fit into the time that people wait; those that say a number have theirs.
+    # A third of the usual number, so that all tests fit into the time that people wait. A test may say its own.
     settings.register_profile("quick", max_examples=35)
     settings.load_profile("quick")
 
