@@ -78,12 +78,9 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        from importlib.metadata import PackageNotFoundError, version
+        from spancost._version import spancost_version
 
-        try:
-            return version("spancost")
-        except PackageNotFoundError:  # a source folder that is not installed
-            return "0"
+        return spancost_version()
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'spancost' has no attribute {name!r}")

@@ -347,7 +347,7 @@ def origin_of(resource: Mapping[str, Any]) -> Origin:
     """Return what a resource says of where spans come from."""
     return Origin(
         _text(resource, "service.name"),
-        _text(resource, _ENVIRONMENT) or _text(resource, _OLD_NAMES[_ENVIRONMENT]),
+        _text(resource, _ENVIRONMENT),
         _text(resource, "cloud.account.id"),
         _text(resource, "k8s.namespace.name") or _text(resource, "service.namespace"),
     )
@@ -355,15 +355,14 @@ def origin_of(resource: Mapping[str, Any]) -> Origin:
 
 def constant_labels(resource: Mapping[str, Any]) -> dict[str, str]:
     """Return the labels with one value in this process that are known, by Prometheus name."""
-    return {
-        name.replace(".", "_"): value
-        for name in _CONSTANT_LABELS
-        if (value := _text(resource, name) or _text(resource, _OLD_NAMES.get(name, "")))
-    }
+    return {name.replace(".", "_"): value for name in _CONSTANT_LABELS if (value := _text(resource, name))}
 
 
 def _text(resource: Mapping[str, Any], key: str) -> str:
+    """An attribute as text, under its old name where the new one says nothing; empty without any."""
     value = resource.get(key)
+    if value in (None, "") and key in _OLD_NAMES:
+        return _text(resource, _OLD_NAMES[key])
     return "" if value is None else as_utf8(str(value))
 
 

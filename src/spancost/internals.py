@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Mapping
-from importlib.metadata import version
 from typing import TYPE_CHECKING, NamedTuple
 
 from spancost import names
+from spancost._version import spancost_version
 
 if TYPE_CHECKING:
     from spancost.engine import CostEngine
@@ -23,12 +22,6 @@ class Gauge(NamedTuple):
     description: str
     labels: tuple[str, ...]
     values: list[tuple[dict[str, str], float]]
-
-
-@functools.cache
-def _version() -> str:
-    # Looked up once: to read it from the installed files takes longer than all else that a collection does.
-    return version("spancost")
 
 
 def gauges(engine: CostEngine, totals: MetricTotals) -> list[Gauge]:
@@ -118,6 +111,6 @@ def own_gauges(engine: CostEngine, totals: MetricTotals) -> list[Gauge]:
             "{build}",
             "Version of spancost and of its prices",
             ("version", "prices"),
-            [({"version": _version(), "prices": engine.price_date}, 1.0)],
+            [({"version": spancost_version(), "prices": engine.price_date}, 1.0)],
         ),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import PackageNotFoundError
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.trace import SpanKind
 
 from spancost import attribute, names
+from spancost._version import spancost_version
 from spancost.budgets.rules import BudgetRule
 from spancost.budgets.windows import Window
 from spancost.internals import gauges
@@ -41,6 +43,27 @@ def _request(world: World, route: str = "/carts/{id}") -> None:
     request = start(world.tracer, "GET", None, SpanKind.SERVER, server(route, response_bytes=GB))
     start(world.tracer, "put", request, SpanKind.CLIENT, put_item()).end()
     request.end()
+
+
+def test_where_the_metadata_of_the_package_is_left_out_all_is_counted_and_the_version_is_0(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def version(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("importlib.metadata.version", version)
+    spancost_version.cache_clear()
+    try:
+        with priced_provider(region=REGION) as world:
+            reader = _reader(world)
+            _request(world)
+            points = _points(reader)
+            cost = {point.attributes["component"]: point.value for point in points[names.METRIC_COST]}
+            assert cost["aws"] == pytest.approx(PUT_USD)
+            assert points[names.METRIC_INTERNAL_BUILD][0].attributes["version"] == "0"
+            assert dict(world.engine.errors.counts) == {}
+    finally:
+        spancost_version.cache_clear()
 
 
 def test_collecting_shows_what_was_charged_up_to_now_by_component_and_route() -> None:

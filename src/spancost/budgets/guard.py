@@ -19,6 +19,7 @@ import uuid
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from spancost import names
@@ -576,6 +577,4 @@ _MAX_SPENT_OUT: Final = 10_000
 
 
 def _later(decision: Decision, retry_after_s: float) -> Decision:
-    from dataclasses import replace
-
     return replace(decision, retry_after_s=retry_after_s)

@@ -12,7 +12,7 @@ from typing import Final
 
 from spancost.budgets import windows
 from spancost.budgets.rules import SEASONAL, AnyRule, BudgetRule, BurnRateRule, ForecastRule, SpikeRule
-from spancost.budgets.windows import Window, rolling_slot_s
+from spancost.budgets.windows import Window
 
 _PARTS: Final = 12
 """Slots in the shortest stretch that is compared."""
@@ -95,6 +95,3 @@ def tracks_of(rule: AnyRule, budgets: Mapping[str, BudgetRule]) -> tuple[Track, 
 def oldest_slot(track: Track, unix_s: float) -> int:
     """Return the oldest slot that is still kept at a moment."""
     return 0 if track.keep_s == float("inf") else int(unix_s - track.keep_s)
-
-
-__all__ = ["SEASON_S", "Track", "oldest_slot", "part_s", "rolling_slot_s", "tracks_of"]

@@ -56,7 +56,7 @@ def application(wanted: str = "") -> typer.Typer:
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        from spancost.sinks.ledger.schema import spancost_version
+        from spancost._version import spancost_version
 
         typer.echo(f"spancost {spancost_version()}")
         raise typer.Exit

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from spancost import names
+from spancost._version import spancost_version
 from spancost.attribution_rules import shadowed
 from spancost.cli import EXIT_FINDINGS, EXIT_USAGE
 from spancost.cli._compute_model import model_in_force
@@ -42,7 +43,6 @@ from spancost.prices.book import matching
 from spancost.prices.custom_rates import CustomRate
 from spancost.sinks.ledger.reader import LedgerReader
 from spancost.sinks.ledger.rows import Quality, UnpricedRow
-from spancost.sinks.ledger.schema import spancost_version
 from spancost.window import ERROR as ERROR_OF_OURS
 
 OK: Final = "ok"

@@ -15,6 +15,7 @@ from typing import IO, Annotated, Any, Final, cast
 
 import typer
 
+from spancost._version import spancost_version
 from spancost.cli._completion import complete_keys
 from spancost.cli._ledger import LedgerOption, SinceOption, fail, open_ledger
 from spancost.cli.report.period import period_of, time_zone
@@ -23,7 +24,6 @@ from spancost.focus_rows import COUNT, DETAIL_KEYS, FLAG, NUMBER, TEXT, TIME, Fo
 from spancost.sinks.ledger.query import UTC_NAME, Selection, canonical_key
 from spancost.sinks.ledger.reader import LedgerReader
 from spancost.sinks.ledger.rows import ChargeRow
-from spancost.sinks.ledger.schema import spancost_version
 
 _STDOUT: Final = "-"
 _BATCH_ROWS: Final = 20_000

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 from opentelemetry.trace import set_span_in_context
 
 from spancost import names
+from spancost._version import spancost_version
 from spancost.sinks.sdk_after_fork import renew
 from spancost.sinks.totals import Family, MetricTotals, label_dict
 from spancost.window import Batch
@@ -48,7 +48,7 @@ class OtelMetrics:
         self._carried: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
         """What former engines have counted, by instrument and labels."""
         _by_provider[provider] = weakref.ref(self)
-        meter = provider.get_meter(_SCOPE, version("spancost"))
+        meter = provider.get_meter(_SCOPE, spancost_version())
         for position, family in enumerate(totals.counters):
             meter.create_observable_counter(
                 family.name,
@@ -92,7 +92,7 @@ class OtelMetrics:
         """Make the gauges of budgets once there are any: they come with the first span."""
         from spancost.internals import budget_gauges
 
-        meter = self.provider.get_meter(_SCOPE, version("spancost"))
+        meter = self.provider.get_meter(_SCOPE, spancost_version())
         for gauge in budget_gauges(self._engine):
             callback = self._gauge(gauge.name)
             meter.create_observable_gauge(

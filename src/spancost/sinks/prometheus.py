@@ -80,6 +80,7 @@ class TotalsCollector:
         self._totals = totals
         self._constant = dict(constant_labels)
         self._exemplars = exemplars
+        self._refreshed = (totals,) if exemplars is None else (totals, exemplars)
 
     def unregister(self, registry: CollectorRegistry = REGISTRY) -> None:
         """Take the collector off its registry, if it is still there."""
@@ -100,7 +101,7 @@ class TotalsCollector:
             self._engine.errors.caught("metrics.scrape")
 
     def _collect(self) -> list[Metric]:
-        self._engine.refresh(self._totals, *(() if self._exemplars is None else (self._exemplars,)))
+        self._engine.refresh(*self._refreshed)
         found: list[Metric] = []
         fixed_names, fixed_values = list(self._constant), list(self._constant.values())
         for family in self._totals.counters:

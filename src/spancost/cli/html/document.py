@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from html import escape
 from typing import Final
 
-from spancost.sinks.ledger.schema import spancost_version
+from spancost._version import spancost_version
 
 BASE_STYLE: Final = """
 :root {

@@ -177,16 +177,6 @@ _SCHEMA: Final = (
 )
 
 
-def spancost_version() -> str:
-    """Return the version of the installed distribution, `0` where it runs from a source folder only."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("spancost")
-    except PackageNotFoundError:
-        return "0"
-
-
 def ledger_error(path: str, doing: str, error: Exception) -> LedgerError:
     """Turn an error of SQLite or the file system into one line that says what to look at."""
     text = str(error)

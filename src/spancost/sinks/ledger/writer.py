@@ -17,6 +17,7 @@ from collections.abc import Callable, Hashable, Mapping
 from contextlib import closing
 from typing import Any, Final, cast
 
+from spancost._version import spancost_version
 from spancost.charge import PriceLine
 from spancost.sinks.ledger import traces
 from spancost.sinks.ledger.batch_writer import BatchWriter
@@ -30,7 +31,6 @@ from spancost.sinks.ledger.schema import (
     connect_to_write,
     create_schema,
     ledger_error,
-    spancost_version,
     version_of,
 )
 from spancost.window import Attribution, Batch, KeptTrace, Origin, as_utf8
