@@ -15,8 +15,9 @@ import os
 import signal
 import sys
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -196,6 +197,23 @@ class Stack:
     def log(self, name: str) -> Path:
         """File with the output of a server: an app's name, `aws` or `llm`."""
         return self.directory / "logs" / f"{name}.log"
+
+    def ledger_usd(self, columns: Sequence[str], positions: Sequence[str]) -> dict[tuple[str, ...], float]:
+        """Return what the ledger of all apps has; nothing where there is no money.
+
+        Args:
+            columns: Of its table of rows; USD are added up by them. One sum with the empty key without any.
+
+            positions: Of charges in their trees, as `spancost.window` names them.
+        """
+        from spancost.sinks.ledger.schema import connect_to_read
+
+        asked = ", ".join(columns) or "''"
+        marks = ", ".join("?" * len(positions))
+        statement = f"SELECT {asked}, SUM(usd) FROM ledger_rows WHERE position IN ({marks}) GROUP BY {asked}"
+        with closing(connect_to_read(str(self.ledger))[0]) as connection:
+            rows = connection.execute(statement, list(positions)).fetchall()
+        return {tuple(str(text or "") for text in row[: len(columns)]): row[-1] for row in rows if row[-1]}
 
     def multiprocess_directory(self, app: str) -> Path:
         """Where the workers of a gunicorn app keep their metrics."""

@@ -9,9 +9,8 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import sqlite3
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from pathlib import Path
 from time import monotonic, sleep
 from types import TracebackType
@@ -21,6 +20,7 @@ from examples.shop.processes import StackError
 from examples.shop.stack import ROOT, Stack
 from examples.stack.servers import Alertmanager, Collector, Prometheus, Server
 from examples.stack.trace_ui import TraceUi
+from spancost.window import ENTRY, INNER, LATE_ENTRY, LATE_INNER, UNATTRIBUTED
 
 DASHBOARDS: Final = ROOT / "grafana" / "dashboards"
 EXPECTED_EMPTY: Final = ROOT / "grafana" / "expected-empty.yaml"
@@ -37,9 +37,11 @@ _SETTLED_S: Final = 120.0
 _LOOK_S: Final = 3.0
 _EXACT: Final = 1e-9
 _COST: Final = "spancost_cost_usd_total"
-_ON_SPANS: Final = ("entry", "inner", "late_inner")
+_ROUTE: Final = ("http_request_method", "http_route", "entrypoint")
+"""Called so in Prometheus and in the ledger."""
+_ON_SPANS: Final = (ENTRY, INNER, LATE_INNER)
 """Positions of charges that stand on a span of their own; what a root learns after its export does not."""
-_NOT_IDLE: Final = (*_ON_SPANS, "late_entry", "unattributed")
+_NOT_IDLE: Final = (*_ON_SPANS, LATE_ENTRY, UNATTRIBUTED)
 
 _SPANCOST_YAML: Final = """\
 http:
@@ -133,13 +135,13 @@ class Chain:
 
     def by_route(self) -> Routes:
         """What Prometheus has."""
-        labels = ("service_name", "http_request_method", "http_route", "entrypoint")
+        labels = ("service_name", *_ROUTE)
         sums = self.prometheus.sums(f"sum by ({', '.join(labels)}) ({_COST})", *labels)
         return _named(sums)
 
     def ledger_by_route(self) -> Routes:
         """What the apps have written down themselves."""
-        return _named(self._ledger("service, http_request_method, http_route, entrypoint", _NOT_IDLE))
+        return _named(self.shop.ledger_usd(("service", *_ROUTE), _NOT_IDLE))
 
     def on_spans(self) -> tuple[int, float, float]:
         """Return spans in the trace UI, USD on them, and USD that the ledger says should be on them.
@@ -149,7 +151,7 @@ class Chain:
         """
         if self.trace_ui is None:
             raise StackError("the demo runs without a trace UI")
-        expected = math.fsum(self._ledger("''", _ON_SPANS).values())
+        expected = math.fsum(self.shop.ledger_usd((), _ON_SPANS).values())
         ends = monotonic() + _SETTLED_S
         while True:
             spans = self.trace_ui.spans()
@@ -184,13 +186,6 @@ class Chain:
             before = now
             sleep(_LOOK_S)
         raise StackError(f"ledger and Prometheus did not meet within {_SETTLED_S:g} s: {before}")
-
-    def _ledger(self, columns: str, positions: tuple[str, ...]) -> dict[tuple[str, ...], float]:
-        marks = ", ".join("?" * len(positions))
-        statement = f"SELECT {columns}, SUM(usd) FROM ledger_rows WHERE position IN ({marks}) GROUP BY {columns}"
-        with closing(sqlite3.connect(f"{self.shop.ledger.as_uri()}?mode=ro", uri=True, timeout=30)) as connection:
-            rows = connection.execute(statement, positions).fetchall()
-        return {tuple(str(part or "") for part in row[:-1]): row[-1] for row in rows}
 
     def __enter__(self) -> Self:
         with ExitStack() as started:

@@ -18,7 +18,7 @@ from time import monotonic, sleep
 from types import TracebackType
 from typing import Any, Final, Self
 
-from examples.shop.processes import ReservedPort, ServerProcess, StackError
+from examples.shop.processes import ReservedPort, ServerProcess, StackError, answers
 from examples.stack.binaries import program
 
 _TIMEOUT_S: Final = 10.0
@@ -161,7 +161,7 @@ class Collector(Server):
         }
 
     def is_ready(self) -> bool:
-        return _answers(f"{self.health}/")
+        return answers(f"{self.health}/")
 
     def own_metrics(self) -> str:
         """Return what it says of itself, as text of Prometheus."""
@@ -221,7 +221,7 @@ class Prometheus(Server):
         ]
 
     def is_ready(self) -> bool:
-        return _answers(f"{self.url}/-/ready")
+        return answers(f"{self.url}/-/ready")
 
     @property
     def otlp_metrics_url(self) -> str:
@@ -290,11 +290,13 @@ class Alertmanager(Server):
         folder: For its log and its data.
 
         config: Configuration file.
+
+        path: Of another Alertmanager than the built one.
     """
 
-    def __init__(self, folder: Path, config: Path) -> None:
+    def __init__(self, folder: Path, config: Path, *, path: str = "") -> None:
         super().__init__("alertmanager", folder)
-        self._path = program("alertmanager")
+        self._path = path or program("alertmanager")
         self._config = config.resolve()
         self._port = ReservedPort()
         self.url = self._port.url
@@ -310,7 +312,7 @@ class Alertmanager(Server):
         ]
 
     def is_ready(self) -> bool:
-        return _answers(f"{self.url}/-/ready")
+        return answers(f"{self.url}/-/ready")
 
     def alerts(self) -> list[dict[str, Any]]:
         """Return the alerts that it shows as active."""
@@ -320,11 +322,3 @@ class Alertmanager(Server):
 def _get(url: str) -> bytes:
     with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer:
         return answer.read()
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=1.0) as answer:
-            return 200 <= answer.status < 300
-    except OSError:
-        return False

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from pathlib import Path
 from time import monotonic, sleep, time
 from types import TracebackType
@@ -24,7 +24,6 @@ import yaml
 from examples.shop.processes import StackError
 from examples.shop.stack import APPS, ROOT, Stack
 from examples.stack.servers import Collector, Prometheus
-from spancost.sinks.ledger.schema import connect_to_read
 from spancost.window import ENTRY, INNER, LATE_ENTRY, LATE_INNER, UNATTRIBUTED
 
 CONFIGS: Final = ROOT / "collector-config"
@@ -132,12 +131,7 @@ class Fleet:
 
             positions: Of charges in their trees, as `spancost.window` names them.
         """
-        asked = ", ".join(columns)
-        marks = ", ".join("?" * len(positions))
-        statement = f"SELECT {asked}, SUM(usd) FROM ledger_rows WHERE position IN ({marks}) GROUP BY {asked}"
-        with closing(connect_to_read(str(self.shop.ledger))[0]) as connection:
-            rows = connection.execute(statement, list(positions)).fetchall()
-        return {tuple(str(part or "") for part in row[:-1]): row[-1] for row in rows if row[-1]}
+        return self.shop.ledger_usd(columns, positions)
 
     def wait_settled(self) -> float:
         """Return the time, Unix seconds, when every Prometheus has all of the money, and a moment more changes nothing.

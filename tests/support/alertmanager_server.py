@@ -1,17 +1,14 @@
-"""A real Alertmanager on a free loopback port, asked by its API v2."""
+"""A real Alertmanager on a free loopback port, whose one route tells a webhook at once."""
 
 from __future__ import annotations
 
-import json
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic, sleep
-from types import TracebackType
-from typing import Any, Final, Self, cast
+from typing import Any, Final
 
+from examples.stack.servers import Alertmanager
 from tests.support.backends import program
-from tests.support.processes import ReservedPort, ServerProcess
 
 _POLL_S: Final = 0.05
 _CONFIGURATION: Final = """\
@@ -22,8 +19,8 @@ receivers:
 """
 
 
-class AlertmanagerServer:
-    """A context manager.
+class AlertmanagerServer(Alertmanager):
+    """The installed Alertmanager, a context manager.
 
     Args:
         folder: For its configuration, its data and its log.
@@ -32,19 +29,10 @@ class AlertmanagerServer:
     """
 
     def __init__(self, folder: Path, *, webhook: str = "") -> None:
-        self._path = program("alertmanager")
-        self._folder = folder
-        self._port = ReservedPort()
-        self.url = self._port.url
         receiver = f"    webhook_configs: [{{url: '{webhook}', send_resolved: true}}]" if webhook else ""
-        self._configuration = folder / "alertmanager.yml"
-        self._configuration.write_text(_CONFIGURATION.format(receiver=receiver), encoding="utf-8")
-        self._process: ServerProcess | None = None
-
-    def alerts(self, *, active: bool = True) -> list[dict[str, Any]]:
-        """Return the alerts that it shows as active."""
-        with urllib.request.urlopen(f"{self.url}/api/v2/alerts?active={str(active).lower()}", timeout=5) as answer:
-            return cast("list[dict[str, Any]]", json.load(answer))
+        configuration = folder / "alertmanager.yml"
+        configuration.write_text(_CONFIGURATION.format(receiver=receiver), encoding="utf-8")
+        super().__init__(folder, configuration, path=program("alertmanager"))
 
     def wait_for(self, holds: Callable[[list[dict[str, Any]]], bool], *, deadline_s: float = 20.0) -> Any:
         """Return the alerts as soon as a condition holds for them.
@@ -58,26 +46,3 @@ class AlertmanagerServer:
                 raise AssertionError(f"not in {deadline_s:g} s: {shown}")
             sleep(_POLL_S)
         return shown
-
-    def __enter__(self) -> Self:
-        self._port.release()
-        command = [
-            self._path,
-            f"--config.file={self._configuration}",
-            f"--storage.path={self._folder / 'data'}",
-            f"--web.listen-address=127.0.0.1:{self._port.number}",
-            "--cluster.listen-address=",
-        ]
-        self._process = ServerProcess("alertmanager", command, log=self._folder / "alertmanager.log", cwd=self._folder)
-        try:
-            self._process.wait_ready(f"{self.url}/-/ready")
-        except BaseException:
-            self._process.kill()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._process is not None:
-            self._process.stop()
