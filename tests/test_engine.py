@@ -111,7 +111,7 @@ def test_request_is_counted_once_with_its_outcome_and_only_served_ones_reach_the
             (EntryLabels("", "", "process"), "ok", True): 1,
             (EntryLabels("", "", "nightly"), "ok", False): 1,
         }
-        assert sum(sum(reading.buckets) for reading in world.totals.read(world.totals.requests)) == 3
+        assert sum(sum(reading.buckets) for reading in world.totals.read(world.totals.request_cost)) == 3
 
 
 def test_failing_sink_loses_nothing_and_keeps_few_batches_until_it_is_well_again() -> None:

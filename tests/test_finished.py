@@ -234,7 +234,7 @@ def test_the_request_is_counted_with_the_sum_of_its_charges_and_its_compute_is_u
         (unpriced,) = world.totals.read(world.totals.unpriced)
         assert unpriced.labels == (names.EXPORTER, names.COMPUTE, "", "instance")
         assert unpriced.value == 1
-        histogram = world.totals.read(world.totals.requests)
+        histogram = world.totals.read(world.totals.request_cost)
         assert [(one.labels, one.observations) for one in histogram] == [((*_LABELS, "error"), 1)]
 
 

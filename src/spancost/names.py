@@ -117,6 +117,7 @@ REQUEST_LABELS: Final = ("http_route", "http_request_method", "entrypoint", "out
 USD_UNIT: Final = "{USD}"
 METRIC_COST: Final = "spancost.cost.usd"
 METRIC_ATTRIBUTED: Final = "spancost.attributed.cost.usd"
+METRIC_REQUESTS: Final = "spancost.requests"
 METRIC_REQUEST_COST: Final = "spancost.request.cost.usd"
 METRIC_USAGE: Final = "spancost.usage"
 METRIC_IDLE: Final = "spancost.idle.cost.usd"

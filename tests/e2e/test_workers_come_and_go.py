@@ -150,7 +150,9 @@ def test_requests_are_counted_once(run: Run) -> None:
     assert repeated(files) == []
     charged = calls(in_ledger(run.books)).total()
     assert run.books.served() == charged
+    assert total(files, "spancost_requests_total") == charged
     assert total(files, "spancost_request_cost_usd_count") == charged
+    assert sum(point.value for point in run.receiver.newest(names.METRIC_REQUESTS)) == charged
     assert sum(point.count for point in run.receiver.newest(names.METRIC_REQUEST_COST)) == charged
 
 

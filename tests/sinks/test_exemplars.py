@@ -146,7 +146,7 @@ def test_without_a_scrape_none_are_kept() -> None:
         collector.unregister(CollectorRegistry())
         _request(world.tracer, 1)
         world.publish()
-        kept = [exemplars.of(reading.labels) for reading in world.totals.read(world.totals.requests)]
+        kept = [exemplars.of(reading.labels) for reading in world.totals.read(world.totals.request_cost)]
     assert kept == [{}]
 
 

@@ -111,11 +111,12 @@ def test_new_series_reads_zero_to_a_reader_until_the_hold_has_passed_or_a_flush(
     with priced_provider(region=REGION, first_value_hold_s=3600.0) as world:
         reader = _reader(world)
         _request(world)
-        first = {point.value for point in _points(reader)[names.METRIC_COST]}
-        assert first == {0}
+        held = _points(reader)
+        assert {point.value for point in (*held[names.METRIC_COST], *held[names.METRIC_REQUESTS])} == {0}
         assert world.engine.flush()
-        shown = sum(point.value for point in _points(reader)[names.METRIC_COST])
-        assert shown == pytest.approx(EGRESS_USD_PER_GB + PUT_USD)
+        shown = _points(reader)
+        assert sum(point.value for point in shown[names.METRIC_COST]) == pytest.approx(EGRESS_USD_PER_GB + PUT_USD)
+        assert [point.value for point in shown[names.METRIC_REQUESTS]] == [1]
 
 
 def test_five_thousand_tenants_and_routes_fit_below_the_sdks_limit_and_keep_the_sum() -> None:
@@ -134,6 +135,8 @@ def test_five_thousand_tenants_and_routes_fit_below_the_sdks_limit_and_keep_the_
         requests = points[names.METRIC_REQUEST_COST]
         assert sum(point.count for point in requests) == 5000
         assert len(requests) < 2000
+        counted = {frozenset(point.attributes.items()): point.value for point in points[names.METRIC_REQUESTS]}
+        assert counted == {frozenset(point.attributes.items()): point.count for point in requests}
         folded = {point.attributes["metric"]: point.value for point in points[names.METRIC_INTERNAL_OTHER]}
         assert folded[names.METRIC_ATTRIBUTED] > 0
 

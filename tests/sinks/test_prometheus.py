@@ -159,6 +159,7 @@ def test_workers_and_their_forked_children_add_up_exactly_in_multiprocess_mode(t
     requests = 7 + 11 + 2 * 10
     cost = _samples(text, "spancost_cost_usd_total")
     assert sum(cost.values()) == pytest.approx(requests * (EGRESS_USD_PER_GB + PUT_USD), rel=1e-9)
+    assert sum(_samples(text, "spancost_requests_total").values()) == requests
     assert sum(_samples(text, "spancost_request_cost_usd_count").values()) == requests
     assert names.METRIC_COST == "spancost.cost.usd"
 

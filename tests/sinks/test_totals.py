@@ -84,10 +84,12 @@ def test_new_series_reads_zero_until_its_hold_has_passed_and_an_old_one_goes_on(
 def test_flush_shows_every_series_at_once_also_in_the_histogram() -> None:
     totals = MetricTotals(hold_s=60.0, monotonic=SteppingClock())
     totals.write(batch_of(charged(charge(PUT, 1, PUT_USD)), served(2, total_usd=0.5)), final=False)
-    assert [sum(reading.buckets) for reading in totals.read(totals.requests)] == [0]
+    assert [sum(reading.buckets) for reading in totals.read(totals.request_cost)] == [0]
+    assert [reading.value for reading in totals.read(totals.requests)] == [0]
     totals.write(Batch({}, {}, []), final=True)
     assert [reading.value for reading in totals.read(totals.cost)] == [PUT_USD]
-    assert [reading.value for reading in totals.read(totals.requests)] == [0.5]
+    assert [reading.value for reading in totals.read(totals.request_cost)] == [0.5]
+    assert [reading.value for reading in totals.read(totals.requests)] == [2]
 
 
 def test_money_is_counted_where_its_position_says_and_unknown_money_nowhere() -> None:

@@ -175,6 +175,7 @@ def test_every_path_has_the_same_names_with_the_same_labels(runs: Runs) -> None:
         "spancost_idle_cost_usd_total",
         "spancost_spans_total",
         "spancost_request_cost_usd_bucket",
+        "spancost_requests_total",
         "spancost_internal_last_flush_success",
         "spancost_internal_sampled_only",
     }
@@ -233,11 +234,19 @@ def test_a_tenant_that_was_seen_once_is_in_increase(runs: Runs, way: str) -> Non
     assert usd * (1 - _EXACT) <= increase <= 1.5 * usd
 
 
-@pytest.mark.parametrize("way", [_DIRECT, _WORKERS])
-def test_on_a_scrape_a_route_that_was_asked_once_is_in_the_increase_of_requests(runs: Runs, way: str) -> None:
-    asked = f'spancost_request_cost_usd_count{{service_name="{way}", http_route="/tenant"}}'
+@pytest.mark.parametrize("way", _WAYS)
+def test_a_route_that_was_asked_once_is_in_the_increase_of_requests(runs: Runs, way: str) -> None:
+    asked = f'spancost_requests_total{{service_name="{way}", http_route="/tenant"}}'
     assert runs.prometheus.sums(asked)[()] == 1
     assert 1 <= runs.prometheus.sums(f"increase({asked}[10m])")[()] <= 1.5
+
+
+@pytest.mark.parametrize("way", _WAYS)
+def test_requests_are_counted_as_often_as_the_histogram_of_their_costs_counts_them(runs: Runs, way: str) -> None:
+    by = ("http_route", "http_request_method", "entrypoint", "outcome")
+    counted = runs.prometheus.sums(f'spancost_requests_total{{service_name="{way}"}}', *by)
+    assert counted
+    assert counted == runs.prometheus.sums(f'spancost_request_cost_usd_count{{service_name="{way}"}}', *by)
 
 
 @pytest.mark.parametrize("way", _WAYS)

@@ -87,8 +87,15 @@ def test_requests_are_counted_on_every_path_as_the_clients_sent_them(run: Run) -
         (OFFICE,): sent[OFFICE] + 2 * among_themselves,
     }
     for server in run.fleet.servers:
-        found = server.sums("sum by (service_name) (spancost_request_cost_usd_count)", "service_name", at=run.end)
-        assert found == truth, server.name
+        for counter in ("spancost_requests_total", "spancost_request_cost_usd_count"):
+            found = server.sums(f"sum by (service_name) ({counter})", "service_name", at=run.end)
+            assert found == truth, (server.name, counter)
+    deltas = f"sum by (service_name) (sum_over_time(spancost_delta_requests_total[{_SECONDS}s]))"
+    assert run.fleet.deltas.sums(deltas, "service_name", at=run.end) == truth
+
+
+def test_every_route_is_in_the_increase_of_requests_within_its_extrapolation(run: Run) -> None:
+    _assert_in_increase(run, "spancost_requests_total", ("http_route", "http_request_method", "outcome"))
 
 
 def test_llm_money_is_what_the_provider_would_bill(run: Run) -> None:
@@ -169,18 +176,26 @@ def test_what_the_collector_derives_from_spans_is_all_but_late_and_unattributed_
 
 
 def test_tenants_seen_once_are_in_increase_within_its_extrapolation(run: Run) -> None:
-    selected = f'{_ATTRIBUTED}{{tenant=~"{PASSING_TENANT}.*"}}[{_SECONDS}s]'
-    labels = ("service_name", "tenant", "component", "instance")
+    tenants = _assert_in_increase(run, f'{_ATTRIBUTED}{{tenant=~"{PASSING_TENANT}.*"}}', ("tenant", "component"))
+    assert [len(found) for found in tenants] == [_PASSING] * len(run.fleet.servers)
+
+
+def _assert_in_increase(run: Run, selected: str, by: tuple[str, ...]) -> list[set[str]]:
+    """Compare each series with its increase; return, of each Prometheus, the values of the first label."""
+    labels = ("service_name", *by, "instance")
+    values: list[set[str]] = []
     for server in run.fleet.servers:
-        truth = server.sums(selected.partition("[")[0], *labels, at=run.end)
-        gained = server.sums(f"increase({selected})", *labels, at=run.end)
-        samples = server.sums(f"count_over_time({selected})", *labels, at=run.end)
-        assert len({key[1] for key in truth}) == _PASSING, server.name
+        truth = server.sums(selected, *labels, at=run.end)
+        gained = server.sums(f"increase({selected}[{_SECONDS}s])", *labels, at=run.end)
+        samples = server.sums(f"count_over_time({selected}[{_SECONDS}s])", *labels, at=run.end)
+        assert truth, server.name
         assert gained.keys() == truth.keys(), server.name
-        for key, usd in truth.items():
+        for key, value in truth.items():
             # Begins at 0, so that nothing is added at its beginning; at its end one interval and a tenth at most.
-            at_most = usd * (1 + 1.1 / (samples[key] - 1)) if samples[key] > 1 else 0.0
-            assert usd * (1 - _EXACT) <= gained[key] <= at_most * (1 + _EXACT), (server.name, key)
+            at_most = value * (1 + 1.1 / (samples[key] - 1)) if samples[key] > 1 else 0.0
+            assert value * (1 - _EXACT) <= gained[key] <= at_most * (1 + _EXACT), (server.name, key)
+        values.append({key[1] for key in truth})
+    return values
 
 
 def test_every_series_can_be_split_by_service_environment_namespace_account_and_region(run: Run) -> None:

@@ -62,7 +62,7 @@ class RequestExemplars:
 
     def write(self, batch: Batch, *, final: bool) -> None:
         """Look at the requests that ended since the last time."""
-        family = self._totals.requests
+        family = self._totals.request_cost
         while self._queue:
             record = self._queue.popleft()
             context = record.span.get_span_context()

@@ -67,9 +67,9 @@ class OtelMetrics:
         )
         self._budgets_shown = engine.budgets is not None
         self._histogram = meter.create_histogram(
-            totals.requests.name,
-            unit=totals.requests.unit,
-            description=totals.requests.description,
+            totals.request_cost.name,
+            unit=totals.request_cost.unit,
+            description=totals.request_cost.description,
             explicit_bucket_boundaries_advisory=list(names.REQUEST_COST_BUCKETS_USD),
         )
 
@@ -160,7 +160,7 @@ class OtelMetrics:
         if not self._budgets_shown and self._engine.budgets is not None:
             self._budgets_shown = True
             self._show_budgets()
-        family = self._totals.requests
+        family = self._totals.request_cost
         while self._queue:
             record = self._queue.popleft()
             labels = family.label_values((*record.labels, record.outcome))

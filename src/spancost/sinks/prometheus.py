@@ -132,7 +132,7 @@ class TotalsCollector:
         return found
 
     def _histogram(self, fixed_names: list[str], fixed_values: list[str]) -> Metric:
-        family = self._totals.requests
+        family = self._totals.request_cost
         histogram = HistogramMetricFamily(
             prometheus_name(family.name, family.unit), family.description, labels=[*fixed_names, *family.labels]
         )
@@ -196,9 +196,9 @@ class MultiprocessMetrics:
             for family in totals.counters
         }
         self._histogram = Histogram(
-            prometheus_name(totals.requests.name, totals.requests.unit),
-            totals.requests.description,
-            labelnames=(*fixed_names, *totals.requests.labels),
+            prometheus_name(totals.request_cost.name, totals.request_cost.unit),
+            totals.request_cost.description,
+            labelnames=(*fixed_names, *totals.request_cost.labels),
             buckets=names.REQUEST_COST_BUCKETS_USD,
             registry=registry,
         )
@@ -222,7 +222,7 @@ class MultiprocessMetrics:
         self._observe_requests()
 
     def _observe_requests(self) -> None:
-        requests = self._totals.requests
+        requests = self._totals.request_cost
         while self._queue:
             record = self._queue.popleft()
             labels = requests.label_values((*record.labels, record.outcome))

@@ -195,6 +195,10 @@ class MetricTotals:
             "The same cost by who caused it",
             (*names.ATTRIBUTION_LABELS, "component"),
         )
+        # The count of the histogram once more: through the SDK a histogram cannot show a 0 first.
+        self.requests = self._family(
+            names.METRIC_REQUESTS, "{request}", "Requests served to their end", names.REQUEST_LABELS
+        )
         self.usage = self._family(
             names.METRIC_USAGE, "1", "Units used", ("component", "provider", "operation", "usage_unit")
         )
@@ -222,7 +226,7 @@ class MetricTotals:
             "Cost that rests on an assumption, by whether the true one is `at_most` or `at_least` that, or `unknown`",
             ("component", "bound"),
         )
-        self.requests = self._family(
+        self.request_cost = self._family(
             names.METRIC_REQUEST_COST,
             usd,
             "Total cost of a request",
@@ -242,6 +246,7 @@ class MetricTotals:
         return (
             self.cost,
             self.attributed,
+            self.requests,
             self.usage,
             self.idle,
             self.late,
@@ -273,13 +278,15 @@ class MetricTotals:
             for request, record in batch.requests.items():
                 if not request.served:
                     continue
-                series = self.requests.at((*request.labels, request.outcome), now)
+                labels = (*request.labels, request.outcome)
+                self.requests.at(labels, now).value += record.count
+                series = self.request_cost.at(labels, now)
                 series.value += record.total_usd
                 series.count += record.count
                 for index, count in enumerate(record.buckets):
                     series.buckets[index] += count
             if final:
-                for family in (*self.counters, self.requests):
+                for family in (*self.counters, self.request_cost):
                     family.release()
 
     def _fold(self, key: ChargeKey, sums: ChargeSum, now: float) -> None:
@@ -315,7 +322,7 @@ class MetricTotals:
 
     def folded(self) -> dict[str, int]:
         """Return, by metric, how many additions went to `other`."""
-        return {family.name: family.folded for family in (*self.counters, self.requests)}
+        return {family.name: family.folded for family in (*self.counters, self.request_cost)}
 
     def close(self) -> None:
         """Show everything in the readers' last look."""

@@ -108,7 +108,7 @@ def size_of(shape: Shape) -> Size:
         scrape = generate_latest(registry)
         points = _points(data)
         export = encode_metrics(data).SerializeToString()
-        families = (*world.totals.counters, world.totals.requests)
+        families = (*world.totals.counters, world.totals.request_cost)
         prometheus_series = sum(
             len(family) * (family.bucket_count + _HISTOGRAM if family.bucket_count else 1) for family in families
         ) + sum(count for name, count in points.items() if name.startswith("spancost.internal."))
@@ -198,4 +198,4 @@ def memory() -> list[Memory]:
 
 
 def _series(world: World) -> int:
-    return sum(len(family) for family in (*world.totals.counters, world.totals.requests))
+    return sum(len(family) for family in (*world.totals.counters, world.totals.request_cost))
