@@ -15,7 +15,7 @@ help:
 	@echo "make test-long  proofs that run for minutes: conservation, killed workers, fuzzing, memory (about 12 minutes)"
 	@echo "make stack      build the Collector, Prometheus, Alertmanager and a trace UI, or find them built (needs Go)"
 	@echo "make test-stack tests with all of these (about 10 minutes, and as much again where they have to be built)"
-	@echo "make bench      span path against the plain SDK as ratios, and how near the models of compute come to the truth"
+	@echo "make bench      span path against the plain SDK as ratios, models of compute against the truth, time to start"
 	@echo "make soak       a quarter of an hour at full speed: memory, threads, series and sums"
 	@echo "make sdk-lanes  the span path's tests on the oldest and the newest OpenTelemetry SDK"
 	@echo "make tracers    one call under the tracers of three makers is one charge"
@@ -109,6 +109,7 @@ tracers: $(LANES)/tracers/.installed
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks
 	$(BIN)/python -m tests.benchmarks.cpu_model
+	$(BIN)/python -m tests.benchmarks.start_up
 
 soak: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.soak --minutes 15

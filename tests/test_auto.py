@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -51,6 +52,27 @@ def test_any_defect_of_ours_is_logged_and_does_not_leave(
     _auto.pre_instrument()
     (record,) = caplog.records
     assert record.getMessage() == "spancost is off: it could not be set up"
+
+
+_STARTS = """
+import sys
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+trace.set_tracer_provider(TracerProvider())
+from spancost._auto import pre_instrument
+pre_instrument()
+heavy = ("yaml", "sqlite3", "zoneinfo", "prometheus_client", "genai_prices", "requests", "urllib.request")
+ours = ("budgets.rules", "config.budgets", "sinks.ledger", "cli", "offline")
+print([name for name in (*heavy, *(f"spancost.{name}" for name in ours)) if name in sys.modules])
+"""
+
+
+def test_a_start_without_settings_imports_nothing_of_what_is_not_asked_for(tmp_path: Path) -> None:
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("SPANCOST_")}
+    done = subprocess.run(
+        [sys.executable, "-c", _STARTS], cwd=tmp_path, env=environ, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
 
 
 _PROGRAM = """

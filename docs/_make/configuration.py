@@ -201,7 +201,7 @@ def _docstrings(described: type[Any], *, strict: bool = True) -> dict[str, str]:
 
 def accepted(parser: Callable[..., Any]) -> str:
     """Return what a parser of values takes, as its docstring says."""
-    text, _, _ = (inspect.getdoc(parser) or "").partition("\n")
+    text, _, _ = (inspect.getdoc(inspect.unwrap(parser)) or "").partition("\n")
     return text.removeprefix("Read ").removesuffix(".")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.benchmarks import start_up
 from tests.benchmarks.cases import CASES, Case
 from tests.benchmarks.sides import Side
 
@@ -89,3 +90,10 @@ def test_a_result_that_is_wrong_stops_the_benchmark_before_it_is_timed() -> None
             side.check(case.make(side), 3, {"aws": 1})
     finally:
         side.close()
+
+
+def test_the_start_of_a_program_is_measured_beside_what_opentelemetry_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert start_up.main(["1"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[-2:]]
+    assert [row[:-3] for row in rows] == [["no", "settings"], ["machine", "and", "region"]]
+    assert all(float(number) > 0 for row in rows for number in row[-3:])

@@ -17,7 +17,7 @@ from opentelemetry.trace import SpanKind
 from spancost import add_usage, names
 from spancost._guard import ErrorLog
 from spancost.charge import LLM_SPAN
-from spancost.meters import CustomUsage, SpanView
+from spancost.meters import CustomUsage, SpanView, plugins
 from spancost.meters.custom import CustomMeter
 from spancost.meters.plugins import PluginMeters, joined
 from spancost.prices.custom_rates import CustomRate
@@ -278,6 +278,20 @@ def _run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *command], cwd=folder, env=env, capture_output=True, text=True, timeout=60, check=False
     )
+
+
+def test_meters_are_found_where_opentelemetry_does_not_keep_the_metadata_of_packages(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def found() -> list[str]:
+        return sorted(point.name for point in plugins._entry_points())  # pyright: ignore[reportPrivateUsage]
+
+    monkeypatch.setattr(plugins, "GROUP", "opentelemetry_instrumentor")  # of which some are installed
+    kept = found()
+    monkeypatch.setitem(sys.modules, "opentelemetry.util._importlib_metadata", None)
+    monkeypatch.delattr("opentelemetry.util._importlib_metadata")
+    assert "botocore" in kept
+    assert found() == kept
 
 
 def test_installed_meters_are_loaded_with_the_first_span_and_broken_ones_are_named(tmp_path: Path) -> None:

@@ -15,15 +15,14 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from spancost import names
 from spancost.attribution_rules import AttributionRule
-from spancost.budgets.rules import AnyRule, Channel
-from spancost.budgets.validation import validate_channels, validate_notify, validate_rules
-from spancost.config import attribution, budgets, values
+from spancost.config import attribution, values
 from spancost.config.strict_yaml import read_mapping
 from spancost.config.values import EgressRule
 from spancost.errors import ConfigError, PartError, suggest
 from spancost.prices.own import NO_OWN_PRICES, OWN_KEYS, OwnPrices, read_own_prices
 
 if TYPE_CHECKING:
+    from spancost.budgets.rules import AnyRule, Channel
     from spancost.prices.book import PriceBook
 
 DEFAULT_FILE: Final = "spancost.yaml"
@@ -141,6 +140,24 @@ class Config:
 
 Parser = Callable[[object], Any]
 
+
+class _OfBudgets:
+    """A parser of `spancost.config.budgets`, which is imported where there is something to read only."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    @property
+    def __wrapped__(self) -> Parser:
+        """The parser itself; `inspect.unwrap` finds it, too."""
+        from spancost.config import budgets
+
+        return cast("Parser", getattr(budgets, self._name))
+
+    def __call__(self, value: object) -> Any:
+        return self.__wrapped__(value)
+
+
 _FILE_KEYS: Final[Mapping[str, tuple[str, Parser]]] = {
     "enabled": ("enabled", values.boolean),
     "region": ("region", values.text),
@@ -179,10 +196,10 @@ _FILE_KEYS: Final[Mapping[str, tuple[str, Parser]]] = {
     "metrics.max_values_per_label": ("max_values_per_label", values.count),
     "metrics.max_series_per_metric": ("max_series_per_metric", values.count),
     "sampling.meter_all": ("meter_all", values.boolean),
-    "budgets.rules": ("budget_rules", budgets.rules),
-    "budgets.notify": ("budget_channels", budgets.channels),
-    "budgets.store": ("budget_store", budgets.store),
-    "budgets.enforce": ("budget_enforce", budgets.enforce),
+    "budgets.rules": ("budget_rules", _OfBudgets("rules")),
+    "budgets.notify": ("budget_channels", _OfBudgets("channels")),
+    "budgets.store": ("budget_store", _OfBudgets("store")),
+    "budgets.enforce": ("budget_enforce", _OfBudgets("enforce")),
     "budgets.enforce_output_tokens": ("budget_enforce_output_tokens", values.count),
     "limits.open_roots": ("max_open_roots", values.count),
     "limits.root_quiet": ("max_root_quiet_s", values.positive_seconds),
@@ -212,8 +229,8 @@ _ENVIRONMENT: Final[Mapping[str, tuple[str, Parser]]] = {
     names.ENV_PROMETHEUS_PORT: ("prometheus_port", values.port),
     "OTEL_EXPORTER_PROMETHEUS_HOST": ("prometheus_host", values.text),
     names.ENV_LABELS: ("labels", values.labels),
-    names.ENV_BUDGET_STORE: ("budget_store", budgets.store),
-    names.ENV_ENFORCE: ("budget_enforce", budgets.enforce),
+    names.ENV_BUDGET_STORE: ("budget_store", _OfBudgets("store")),
+    names.ENV_ENFORCE: ("budget_enforce", _OfBudgets("enforce")),
     names.ENV_ASSUME: ("assume", values.assumptions),
     names.ENV_METER_ALL: ("meter_all", values.boolean),
 }
@@ -400,6 +417,11 @@ def _check_budgets(
     settings: dict[str, Any], origins: Mapping[str, tuple[str, str]], arguments: Mapping[str, object]
 ) -> None:
     """Check rules, channels and store that are arguments, as those of the file are, and that the channels are there."""
+    if not any(name.startswith("budget_") for name in settings):
+        return
+    from spancost.budgets.validation import validate_channels, validate_notify, validate_rules
+    from spancost.config import budgets
+
     checks = {
         "budget_rules": validate_rules,
         "budget_channels": validate_channels,

@@ -80,12 +80,21 @@ def joined(charges: Sequence[Charge], used: Sequence[Charge]) -> Sequence[Charge
     return beside([charge for charge in charges if charge.line.component not in _STANDS_INSTEAD], used)
 
 
+def _entry_points() -> Iterable[EntryPoint]:
+    try:
+        # OpenTelemetry has read the metadata of all packages at its own start, and keeps it.
+        from opentelemetry.util import _importlib_metadata as kept
+    except ImportError:  # its own affair, and it may end
+        return entry_points(group=GROUP)
+    return kept.entry_points(group=GROUP)  # pyright: ignore[reportUnknownMemberType]
+
+
 @cache
 def _installed() -> Mapping[str, tuple[EntryPoint, tuple[EntryPoint, ...]]]:
     """Return entry points by name: the one that is taken, and others of the same name."""
     found: dict[str, list[EntryPoint]] = {}
     try:
-        points = entry_points(group=GROUP)
+        points = _entry_points()
     except Exception as error:  # the metadata of some package is broken
         logger.warning("third-party meters are left out, they cannot be looked up: %s", error)
         return {}

@@ -9,7 +9,7 @@ matched.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from functools import cache
@@ -90,13 +90,33 @@ class HttpMatch:
 _Compiled = tuple[str, "re.Pattern[str]", HttpMatch]
 
 
+class _HostRules:
+    """Rules of one host or glob of hosts, compiled when such a host is first met: most never are."""
+
+    __slots__ = ("_compiled", "_rules")
+
+    def __init__(self, rules: Sequence[HttpRule]) -> None:
+        self._rules = rules
+        self._compiled: tuple[_Compiled, ...] | None = None
+
+    def compiled(self) -> tuple[_Compiled, ...]:
+        """Return them most specific first; the same objects each time."""
+        if self._compiled is None:
+            # Two threads at once make two of each, which says the same: no lock on the way of a request.
+            self._compiled = tuple(
+                (rule.method.upper(), _path_pattern(rule.path), HttpMatch(rule, rule))
+                for rule in sorted(self._rules, key=_specificity, reverse=True)
+            )
+        return self._compiled
+
+
 class HttpRules:
-    """Compiled rules, own ones first, then most specific first per host."""
+    """Rules by host, own ones first, then most specific first."""
 
     __slots__ = ("_by_host", "_cache", "_globs", "_measured", "_own", "_pairs", "rules")
 
     def __init__(self, rules: Iterable[HttpRule], *, own: HttpRules | None = None) -> None:
-        """Compile rules.
+        """Sort rules by their hosts.
 
         Args:
             rules: Rules of a price book, or own ones.
@@ -106,8 +126,8 @@ class HttpRules:
         self.rules: tuple[HttpRule, ...] = tuple(rules)
         """All rules but own ones, with those that are never matched because they carry a variant."""
         self._own = own
-        self._by_host: dict[str, tuple[_Compiled, ...]] = {}
-        self._globs: list[tuple[re.Pattern[str], tuple[_Compiled, ...]]] = []
+        self._by_host: dict[str, _HostRules] = {}
+        self._globs: list[tuple[re.Pattern[str], _HostRules]] = []
         self._cache: dict[str, tuple[_Compiled, ...]] = {}
         self._measured: dict[str, bool] = {}
         self._pairs: dict[tuple[HttpMatch, HttpMatch], HttpMatch] = {}
@@ -116,14 +136,11 @@ class HttpRules:
             if not rule.variant:
                 hosts.setdefault(rule.host.lower(), []).append(rule)
         for host in sorted(hosts, key=_literal_length, reverse=True):
-            compiled = tuple(
-                (rule.method.upper(), _path_pattern(rule.path), HttpMatch(rule, rule))
-                for rule in sorted(hosts[host], key=_specificity, reverse=True)
-            )
+            of_host = _HostRules(hosts[host])
             if _ANY in host:
-                self._globs.append((_glob(host), compiled))
+                self._globs.append((_glob(host), of_host))
             else:
-                self._by_host[host] = compiled
+                self._by_host[host] = of_host
 
     @classmethod
     def shipped(cls) -> HttpRules:
@@ -208,10 +225,10 @@ class HttpRules:
         name = host.lower().rstrip(".")
         if name.count(":") == 1:  # a second colon would be an IPv6 address
             name = name[: name.index(":")]
-        exact = self._by_host.get(name, ())
-        rules = exact + tuple(
-            compiled for pattern, group in self._globs if pattern.fullmatch(name) is not None for compiled in group
-        )
+        groups = [group for pattern, group in self._globs if pattern.fullmatch(name) is not None]
+        if name in self._by_host:
+            groups.insert(0, self._by_host[name])
+        rules = tuple(rule for group in groups for rule in group.compiled())
         if len(self._cache) >= _MAX_HOSTS:
             self._cache.clear()
         self._cache[host] = rules
