@@ -173,6 +173,8 @@ class Fleet:
             targets = {app: url.removeprefix("http://") for app, url in self.shop.urls.items()}
             self._scraped.write_text(json.dumps(_scraping(targets)), encoding="utf-8")
             started.enter_context(self.scraped)
+            # It is ready seconds before it looks at its targets; a series must not have been there before.
+            self.scraped.wait_for("up == 1", lambda found: len(found) == len(APPS))
             self._running = started.pop_all()
         return self
 
