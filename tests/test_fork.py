@@ -7,6 +7,8 @@ import json
 import math
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
@@ -17,6 +19,7 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import (
+    InMemoryMetricReader,
     MetricExporter,
     MetricExportResult,
     MetricsData,
@@ -29,9 +32,12 @@ from spancost.capture import facts as capture_facts
 from spancost.sinks.ledger.reader import LedgerReader
 from spancost.sinks.ledger.writer import Ledger
 from spancost.sinks.metrics import OtelMetrics
-from spancost.testing import World, priced_provider
+from spancost.sinks.sdk_after_fork import close_until_renewed, renew
+from spancost.testing import SteppingClock, World, priced_provider
 from spancost.window import UNATTRIBUTED, Batch, Origin
 from tests.spans import EGRESS_USD_PER_GB, GB, PUT_USD, REGION, counted_usd, put_item, server, start
+
+_ROOT = Path(__file__).parents[1]
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
 
@@ -347,6 +353,90 @@ def test_child_forked_in_the_middle_of_an_export_exports_its_own_sums_and_nothin
         assert engine.flush(5.0)
         assert exporter.exported() == {"requests": 5, "usd": pytest.approx(5 * PUT_USD, rel=1e-12), "own": 5}
         provider.shutdown()
+
+
+_EAGER_READER = """
+import json, os, sys, threading, time
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricExporter, MetricExportResult
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.trace import SpanKind
+
+class Kept(MetricExporter):
+    def __init__(self):
+        super().__init__()
+        self.usd, self.exported = [], threading.Event()
+
+    def export(self, data, timeout_millis=10_000, **_):
+        points = [point for resource in data.resource_metrics for scope in resource.scope_metrics
+                  for metric in scope.metrics if metric.name in ("spancost.cost.usd", "spancost.request.cost.usd")
+                  for point in metric.data.data_points]
+        self.usd += [(os.getpid(), getattr(point, "value", None) or getattr(point, "sum", None)) for point in points]
+        self.exported.set()
+        return MetricExportResult.SUCCESS
+
+    def shutdown(self, timeout_millis=30_000, **_):
+        pass
+
+    def force_flush(self, timeout_millis=10_000):
+        return True
+
+exporter = Kept()
+reader = PeriodicExportingMetricReader(exporter, 20)  # its hook is the first in a child
+os.register_at_fork(after_in_child=lambda: time.sleep(0.5))  # and what a busy machine does before ours
+provider = MeterProvider([reader])
+
+from spancost.sinks.metrics import OtelMetrics
+from spancost.testing import priced_provider
+from tests.spans import REGION, put_item, server, start
+
+with priced_provider(region=REGION) as world:
+    world.engine.add_sink(OtelMetrics(world.engine, world.totals, provider))
+    request = start(world.tracer, "GET", kind=SpanKind.SERVER, attributes=server())
+    start(world.tracer, "put", request, SpanKind.CLIENT, put_item()).end()
+    request.end()
+    world.publish()
+    while not any(usd for _, usd in exporter.usd):
+        time.sleep(0.01)
+    inside, outside = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        exporter.exported.clear()
+        exported = exporter.exported.wait(10)  # the first after the hooks
+        usd = sum(usd or 0 for process, usd in exporter.usd if process == os.getpid())
+        os.write(outside, json.dumps([exported, usd]).encode())
+        os._exit(0)
+    os.waitpid(pid, 0)
+    print(os.read(inside, 1000).decode())
+"""
+
+
+def test_a_reader_that_collects_in_the_child_before_our_hooks_exports_nothing_of_its_parent() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _EAGER_READER], cwd=_ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert json.loads(done.stdout) == [True, 0]
+
+
+def test_readers_collect_in_a_child_that_nobody_renews_as_they_would_without_us(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader], shutdown_on_exit=False)
+    provider.get_meter("app").create_counter("app.jobs").add(1)
+    close_until_renewed(provider)
+    close_until_renewed(provider)  # once is enough
+    assert reader.get_metrics_data() is not None
+    clock = SteppingClock()
+    monkeypatch.setattr("spancost.sinks.sdk_after_fork.time.monotonic", clock)
+    monkeypatch.setattr("spancost.sinks.sdk_after_fork.os.getpid", lambda: -1)
+    assert reader.get_metrics_data() is None
+    clock.advance(10.0)
+    assert reader.get_metrics_data() is not None
+    clock.now = 0.0
+    assert reader.get_metrics_data() is None
+    renew(provider, "spancost")
+    assert reader.get_metrics_data() is not None
 
 
 def test_usage_reported_in_a_child_is_not_charged_to_an_open_span_of_its_parent() -> None:

@@ -349,7 +349,7 @@ def test_engine_that_is_stopped_before_it_has_joined_the_lease_does_not_stay_a_m
     join = Lease.join
 
     def stopped_meanwhile(lease: Lease, since: float) -> None:
-        engine.shutdown()
+        engine.shutdown(0.1)  # it waits for what is under way, here in vain
         join(lease, since)
 
     if leaves_during:

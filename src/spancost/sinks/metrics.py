@@ -16,7 +16,7 @@ from opentelemetry.trace import set_span_in_context
 
 from spancost import names
 from spancost._version import spancost_version
-from spancost.sinks.sdk_after_fork import renew
+from spancost.sinks.sdk_after_fork import close_until_renewed, renew
 from spancost.sinks.totals import Family, MetricTotals, label_dict
 from spancost.window import Batch
 
@@ -48,6 +48,7 @@ class OtelMetrics:
         self._carried: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
         """What former engines have counted, by instrument and labels."""
         _by_provider[provider] = weakref.ref(self)
+        close_until_renewed(provider)
         meter = provider.get_meter(_SCOPE, spancost_version())
         for position, family in enumerate(totals.counters):
             meter.create_observable_counter(

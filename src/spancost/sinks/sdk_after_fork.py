@@ -3,17 +3,58 @@
 A fork copies the SDK's locks as they are: one that another thread held in the middle of an export is held for ever in
 the child, where that thread does not exist, and whoever exports there hangs. It copies the sums, too, which the child
 would export again under its own name, and open connections, on which two processes would then talk at once. The SDK
-renews its threads by itself, but none of these (as of 1.45).
+renews its threads by itself, but none of these (as of 1.45), and its new threads may export before any of this is done.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any, Final
 
 _MAX_DEPTH: Final = 4
 """From an exporter to the session of its connections."""
+_COLLECT: Final = "_collect"
+_CLOSED_S: Final = 10.0
+"""For which a child does not collect unless it is renewed; after that it does as it would without us."""
+
+
+class _Gate:
+    """A reader's way to its sums, which in a forked child are the parent's until they are renewed."""
+
+    def __init__(self, collect: Callable[..., Any]) -> None:
+        self._collect = collect
+        self._process = os.getpid()
+        self._child_since: float | None = None
+
+    def open(self) -> None:
+        """The sums are those of the process that calls this."""
+        self._process = os.getpid()
+        self._child_since = None
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        """Collect, or give nothing, which a reader does not export."""
+        if self._process != os.getpid():
+            now = time.monotonic()
+            if self._child_since is None:
+                self._child_since = now
+            if now - self._child_since < _CLOSED_S:
+                return None
+        return self._collect(*arguments, **named)
+
+
+def close_until_renewed(provider: Any) -> None:
+    """Have the readers of a MeterProvider collect nothing in a forked child before `renew` is through.
+
+    Args:
+        provider: An SDK MeterProvider; what looks otherwise stays as it is.
+    """
+    for reader in _storages(provider):
+        collect = getattr(reader, _COLLECT, None)
+        if callable(collect) and not isinstance(collect, _Gate):
+            setattr(reader, _COLLECT, _Gate(collect))
 
 
 def renew(provider: Any, scope: str) -> None:
@@ -26,10 +67,9 @@ def renew(provider: Any, scope: str) -> None:
 
         scope: Name of the instrumentation scope whose sums start at zero.
     """
-    consumer = getattr(provider, "_measurement_consumer", None)
-    storages: dict[Any, Any] = getattr(consumer, "_reader_storages", {})
-    _free(consumer)
-    for reader, storage in list(storages.items()):
+    _free(getattr(provider, "_measurement_consumer", None))
+    storages = _storages(provider)
+    for reader, storage in storages.items():
         exporter = getattr(reader, "_exporter", None)
         for holder in (reader, exporter, storage):
             _free(holder)
@@ -40,6 +80,15 @@ def renew(provider: Any, scope: str) -> None:
                 del matches[instrument]
             else:
                 _free_all(matches[instrument])
+    for reader in storages:
+        gate = getattr(reader, _COLLECT, None)
+        if isinstance(gate, _Gate):
+            gate.open()
+
+
+def _storages(provider: Any) -> dict[Any, Any]:
+    """What each reader of a MeterProvider has recorded."""
+    return dict(getattr(getattr(provider, "_measurement_consumer", None), "_reader_storages", {}))
 
 
 def _free_all(matches: Iterable[Any]) -> None:
