@@ -349,10 +349,11 @@ def test_engine_that_is_stopped_before_it_has_joined_the_lease_does_not_stay_a_m
     join = Lease.join
 
     def stopped_meanwhile(lease: Lease, since: float) -> None:
-        engine.shutdown(0.1)  # it waits for what is under way, here in vain
+        engine.shutdown(0.1)
         join(lease, since)
 
     if leaves_during:
+        monkeypatch.setattr("spancost.engine._PUBLISH_TIMEOUT_S", 0.1)  # for what is under way, here in vain
         monkeypatch.setattr(Lease, "join", stopped_meanwhile)
     else:
         engine.shutdown()
