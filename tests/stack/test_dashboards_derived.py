@@ -26,6 +26,7 @@ _USD_PER_S: Final = 0.01
 _FROM_RATES: Final = {
     "Spend per hour", "Today", "This month", "Month at this pace", "Cost by component", "Cost by service", "Top routes",
     "Biggest movers", "Cost by tenant", "Cost by feature", "Each tenant", "Each feature",
+    "Cost per 1 000 requests", "Cost per 1 000 requests over time",
 }  # fmt: skip
 """Panels that have to show a service without metrics of its own."""
 
@@ -43,6 +44,11 @@ class _Services:
             for service in services:
                 family.add_metric((service, "aws", "/orders", "POST", ""), usd)
             yield family
+        family = CounterMetricFamily(
+            "spancost_spans_requests", "Requests", labels=("service_name", *_ENTRY[1:], "outcome")
+        )
+        family.add_metric(("derived", "/orders", "POST", "", "ok"), usd)
+        yield family
         family = CounterMetricFamily("spancost_spans_attributed_cost_usd", "USD", labels=("service_name", *_WHO))
         family.add_metric(("derived", "checkout", "acme", ""), usd)
         yield family
@@ -78,7 +84,9 @@ def _panels(prometheus: Prometheus, uid: str) -> dict[str, dict[str, Any]]:
 
 
 def test_a_service_without_metrics_of_its_own_is_in_the_panels_of_recorded_rates(prometheus: Prometheus) -> None:
-    found = _panels(prometheus, "spancost-overview") | _panels(prometheus, "spancost-tenants")
+    found: dict[str, dict[str, Any]] = {}
+    for uid in ("overview", "route", "tenants"):
+        found |= _panels(prometheus, f"spancost-{uid}")
     states = {title: found[title]["state"] for title in _FROM_RATES}
     assert {title: state for title, state in states.items() if state != "ok"} == {}
     assert found["Cost by service"]["queries"][0]["series"] == 2

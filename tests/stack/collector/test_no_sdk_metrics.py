@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import urllib.request
+from collections import Counter
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -131,7 +132,7 @@ def test_derived_sums_are_those_of_the_sdk_by_component_route_entrypoint_and_ten
                 one.web("/carts/{id}", f"tenant-{number % 3}", seconds=0.001 * number)
                 two.web("/carts/{id}", f"tenant-{turn}")
                 three.web("/carts/{id}")
-                staging.web("")
+                staging.web("", failed=number == 0)
             _all_kinds_of_work((one, two, three)[turn])
             for each in (one, two, three, staging):
                 each.send()
@@ -144,10 +145,16 @@ def test_derived_sums_are_those_of_the_sdk_by_component_route_entrypoint_and_ten
             (reading.labels[0], *reading.labels[4:]): reading.value
             for reading in one.world.totals.read(one.world.totals.cost)
         }
+        requests: Counter[tuple[str, ...]] = Counter()
+        for each in (one, two, three, staging):
+            for reading in each.world.totals.read(each.world.totals.requests):
+                requests[reading.labels] += int(reading.value)
     prometheus = deriving.prometheus
     assert prometheus.sums(_COST + selected, *_BY_ROUTE) == pytest.approx(dict(truth.by_route), rel=RELATIVE)
     tenants = prometheus.sums(_ATTRIBUTED + selected, "service_name", "tenant")
     assert tenants == pytest.approx(dict(truth.by_tenant), rel=RELATIVE)
+    assert prometheus.sums(f"spancost_spans_requests_total{selected}", *names.REQUEST_LABELS) == requests
+    assert ("(no route)", "POST", "", "error") in requests
     # The truth's labels are what the SDK itself counts under.
     assert {key for key in counted} <= {key[1:] for key in truth.by_route}
     scopes = set(prometheus.sums(_COST + selected, "job", "instance", *SCOPE))
