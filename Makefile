@@ -51,12 +51,12 @@ test: $(STAMP) lint types
 	$(BIN)/python -m pytest -n 3 --dist loadfile -m "e2e and not long and not stack"
 
 # Always the same runs, so that a change is judged by what it changes; SEED=$RANDOM looks for what nobody has found yet.
-CONSERVATION := tests/test_conservation_machine.py
+MINUTES_EACH := tests/test_conservation_machine.py tests/test_many_series.py
 SEED ?= 20261121
 test-long: $(STAMP)
 	@echo "hypothesis seed: $(SEED)"
-	$(BIN)/python -m pytest -n 2 --dist load $(CONSERVATION) --hypothesis-seed=$(SEED)
-	$(BIN)/python -m pytest -n 3 --dist loadfile -m long --ignore $(CONSERVATION) --hypothesis-seed=$(SEED)
+	$(BIN)/python -m pytest -n 2 --dist load $(MINUTES_EACH) --hypothesis-seed=$(SEED)
+	$(BIN)/python -m pytest -n 3 --dist loadfile -m long $(MINUTES_EACH:%=--ignore %) --hypothesis-seed=$(SEED)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
