@@ -29,6 +29,7 @@ from opentelemetry.trace import SpanKind
 
 from spancost import add_usage, current_cost, names
 from spancost.capture import facts as capture_facts
+from spancost.sinks import sdk_after_fork
 from spancost.sinks.ledger.reader import LedgerReader
 from spancost.sinks.ledger.writer import Ledger
 from spancost.sinks.metrics import OtelMetrics
@@ -426,6 +427,8 @@ def test_readers_collect_in_a_child_that_nobody_renews_as_they_would_without_us(
     provider.get_meter("app").create_counter("app.jobs").add(1)
     close_until_renewed(provider)
     close_until_renewed(provider)  # once is enough
+    assert reader.get_metrics_data() is not None
+    sdk_after_fork._close_all()  # pyright: ignore[reportPrivateUsage] # as before a fork
     assert reader.get_metrics_data() is not None
     clock = SteppingClock()
     monkeypatch.setattr("spancost.sinks.sdk_after_fork.time.monotonic", clock)

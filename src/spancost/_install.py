@@ -37,6 +37,7 @@ from spancost.prices.age import prices_since
 from spancost.prices.book import PriceBook, shipped_data
 from spancost.prices.configured import custom_rates, http_rules, price_book, token_prices
 from spancost.prices.discounts import Discounts
+from spancost.sinks.sdk_readers import readers_of
 from spancost.sinks.totals import MetricTotals
 from spancost.window import Origin, as_utf8
 
@@ -248,11 +249,11 @@ def leave(engine: CostEngine) -> None:
     if exporter is not None:
         exporter.take_queued_spans()
     engine.leave()
-    metrics = next((sink for sink in engine.sinks if sink.name == "otel_metrics"), None)
-    if metrics is not None:
+    provider = _meter_provider_of(engine)
+    if provider is not None:
         from spancost.sinks.sdk_at_exit import allow_last_collection
 
-        allow_last_collection(_readers_of(getattr(metrics, "provider", None)))
+        allow_last_collection(readers_of(provider))
 
 
 def build_engine(
@@ -385,6 +386,11 @@ def _has(engine: CostEngine, sink_name: str) -> bool:
     return any(sink.name == sink_name for sink in engine.sinks)
 
 
+def _meter_provider_of(engine: CostEngine) -> Any:
+    """The MeterProvider that metrics go to, None without one."""
+    return next((getattr(sink, "provider", None) for sink in engine.sinks if sink.name == "otel_metrics"), None)
+
+
 def _attach_meter_provider(engine: CostEngine, provider: Any) -> None:
     try:
         from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
@@ -410,18 +416,16 @@ def _push(provider: Any, seconds: float) -> bool:
     if not _has_prometheus_reader(provider):
         return bool(provider.force_flush(timeout_millis=max(1.0, seconds * 1000)))
     deadline = time.monotonic() + seconds
-    others = [reader for reader in _readers_of(provider) if not _is_prometheus_reader(reader)]
+    others = [reader for reader in readers_of(provider) if not _is_prometheus_reader(reader)]
     return all(
         [bool(reader.force_flush(timeout_millis=max(1.0, (deadline - time.monotonic()) * 1000))) for reader in others]
     )
 
 
 def _attach_prometheus(engine: CostEngine) -> None:
-    if engine.prometheus in (None, "registry"):
-        # Looked for each time: readers, and providers with them, appear late.
-        metrics = next((sink for sink in engine.sinks if sink.name == "otel_metrics"), None)
-        if metrics is not None and _has_prometheus_reader(getattr(metrics, "provider", None)):
-            _leave_prometheus_to_otel(engine)
+    # Looked for each time: readers, and providers with them, appear late.
+    if engine.prometheus in (None, "registry") and _has_prometheus_reader(_meter_provider_of(engine)):
+        _leave_prometheus_to_otel(engine)
     if engine.prometheus is not None:
         return
     try:
@@ -475,20 +479,9 @@ def _leave_prometheus_to_otel(engine: CostEngine) -> None:
 
 
 def _has_prometheus_reader(provider: Any) -> bool:
-    return any(_is_prometheus_reader(reader) for reader in _readers_of(provider))
+    return any(_is_prometheus_reader(reader) for reader in readers_of(provider))
 
 
 def _is_prometheus_reader(reader: Any) -> bool:
     module = sys.modules.get("opentelemetry.exporter.prometheus")
     return module is not None and isinstance(reader, module.PrometheusMetricReader)
-
-
-def _readers_of(provider: Any) -> list[Any]:
-    # Also those that were added later. Where the SDK keeps its storages elsewhere: newer ones have the first readers
-    # on the provider itself, older ones in its configuration.
-    readers: Any = getattr(getattr(provider, "_measurement_consumer", None), "_reader_storages", None)
-    if readers is None:
-        readers = getattr(provider, "_metric_readers", None)
-    if readers is None:
-        readers = getattr(getattr(provider, "_sdk_config", None), "metric_readers", ())
-    return list(readers)

@@ -10,9 +10,13 @@ from __future__ import annotations
 
 import os
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any, Final
+
+from spancost import fork_order
+from spancost.sinks.sdk_readers import readers_of
 
 _MAX_DEPTH: Final = 4
 """From an exporter to the session of its connections."""
@@ -21,18 +25,16 @@ _CLOSED_S: Final = 10.0
 """For which a child does not collect unless it is renewed; after that it does as it would without us."""
 
 
+_providers: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
+
+
 class _Gate:
     """A reader's way to its sums, which in a forked child are the parent's until they are renewed."""
 
     def __init__(self, collect: Callable[..., Any]) -> None:
-        self._collect = collect
+        self.collect = collect
         self._process = os.getpid()
         self._child_since: float | None = None
-
-    def open(self) -> None:
-        """The sums are those of the process that calls this."""
-        self._process = os.getpid()
-        self._child_since = None
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         """Collect, or give nothing, which a reader does not export."""
@@ -42,7 +44,7 @@ class _Gate:
                 self._child_since = now
             if now - self._child_since < _CLOSED_S:
                 return None
-        return self._collect(*arguments, **named)
+        return self.collect(*arguments, **named)
 
 
 def close_until_renewed(provider: Any) -> None:
@@ -51,10 +53,32 @@ def close_until_renewed(provider: Any) -> None:
     Args:
         provider: An SDK MeterProvider; what looks otherwise stays as it is.
     """
-    for reader in _storages(provider):
-        collect = getattr(reader, _COLLECT, None)
-        if callable(collect) and not isinstance(collect, _Gate):
-            setattr(reader, _COLLECT, _Gate(collect))
+    _providers.add(provider)
+
+
+def _close_all() -> None:
+    for provider in list(_providers):
+        for reader in readers_of(provider):
+            collect = getattr(reader, _COLLECT, None)
+            if callable(collect) and not isinstance(collect, _Gate):
+                setattr(reader, _COLLECT, _Gate(collect))
+
+
+def _open_all() -> None:
+    for provider in list(_providers):
+        _open(provider)
+
+
+def _open(provider: Any) -> None:
+    for reader in readers_of(provider):
+        gate = getattr(reader, _COLLECT, None)
+        if isinstance(gate, _Gate):
+            setattr(reader, _COLLECT, gate.collect)
+
+
+# The gates are there around a fork only: at any other time they would stand in every traceback of the SDK. In the child
+# they stay until `renew`, which comes later.
+fork_order.register(fork_order.ForkHooks(_close_all, _open_all, lambda: None))
 
 
 def renew(provider: Any, scope: str) -> None:
@@ -67,9 +91,17 @@ def renew(provider: Any, scope: str) -> None:
 
         scope: Name of the instrumentation scope whose sums start at zero.
     """
-    _free(getattr(provider, "_measurement_consumer", None))
-    storages = _storages(provider)
-    for reader, storage in storages.items():
+    try:
+        _renew(provider, scope)
+    finally:
+        _open(provider)
+
+
+def _renew(provider: Any, scope: str) -> None:
+    consumer = getattr(provider, "_measurement_consumer", None)
+    storages: dict[Any, Any] = getattr(consumer, "_reader_storages", {})
+    _free(consumer)
+    for reader, storage in list(storages.items()):
         exporter = getattr(reader, "_exporter", None)
         for holder in (reader, exporter, storage):
             _free(holder)
@@ -80,15 +112,6 @@ def renew(provider: Any, scope: str) -> None:
                 del matches[instrument]
             else:
                 _free_all(matches[instrument])
-    for reader in storages:
-        gate = getattr(reader, _COLLECT, None)
-        if isinstance(gate, _Gate):
-            gate.open()
-
-
-def _storages(provider: Any) -> dict[Any, Any]:
-    """What each reader of a MeterProvider has recorded."""
-    return dict(getattr(getattr(provider, "_measurement_consumer", None), "_reader_storages", {}))
 
 
 def _free_all(matches: Iterable[Any]) -> None:
