@@ -301,7 +301,7 @@ def test_distinct_routes_tenants_models_and_operations_beyond_the_cap_go_to_othe
                 start(world.tracer, "llm", kind=SpanKind.CLIENT, attributes=unknown).end()
         assert _booked(world) == pytest.approx(count * PUT_USD)
         assert counted_usd(world, names.AWS) == pytest.approx(count * PUT_USD)
-        for family in (*world.totals.counters, world.totals.request_cost):
+        for family in world.totals.families:
             assert len(family) <= 4 * cap + 20, family.name
         attributed = world.totals.read(world.totals.attributed)
         assert sum(reading.value for reading in attributed) == pytest.approx(count * PUT_USD)

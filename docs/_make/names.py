@@ -158,7 +158,7 @@ def _metrics() -> list[tuple[str, ...]]:
             _labels(family.labels),
             family.description,
         )
-        for family in (*totals.counters[:3], totals.request_cost, *totals.counters[3:])
+        for family in totals.families
     ]
 
 

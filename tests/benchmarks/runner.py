@@ -16,6 +16,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from typing import NamedTuple
 
+from tests.benchmarks.arguments import positive
 from tests.benchmarks.cases import CASES, Case, Run
 from tests.benchmarks.sides import Side
 
@@ -128,18 +129,11 @@ def _print_table(results: Sequence[Result], rounds: int) -> None:
     print()
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not 1 or more")
-    return number
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmarks named on the command line and print a table and JSON lines."""
     names = [case.name for case in CASES]
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("--rounds", type=_positive, default=31, help="how often each side is timed (default: 31)")
+    parser.add_argument("--rounds", type=positive, default=31, help="how often each side is timed (default: 31)")
     parser.add_argument("--json-only", action="store_true", help="leave the table out")
     parser.add_argument("--only", action="append", choices=names, metavar="NAME", help=f"one of {', '.join(names)}")
     options = parser.parse_args(arguments)

@@ -279,7 +279,7 @@ class _Soak:
             rss_mib(),
             sys.getallocatedblocks(),
             threading.active_count(),
-            max(len(family) for family in (*self._totals.counters, self._totals.request_cost)),
+            max(len(family) for family in self._totals.families),
             0 if tree is None else len(tree.open_roots),
         )
 

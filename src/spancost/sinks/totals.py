@@ -241,12 +241,13 @@ class MetricTotals:
         return Family(name, unit, description, labels, max_values=values, max_series=series, bucket_count=bucket_count)
 
     @property
-    def counters(self) -> tuple[Family, ...]:
-        """All counter families."""
+    def families(self) -> tuple[Family, ...]:
+        """All families: counters, and the histogram of requests."""
         return (
             self.cost,
             self.attributed,
             self.requests,
+            self.request_cost,
             self.usage,
             self.idle,
             self.late,
@@ -256,6 +257,11 @@ class MetricTotals:
             self.duplicates,
             self.estimated,
         )
+
+    @property
+    def counters(self) -> tuple[Family, ...]:
+        """All counter families."""
+        return tuple(family for family in self.families if not family.bucket_count)
 
     def read(self, family: Family) -> list[Reading]:
         """Return what a reader may see of a family now."""
@@ -286,7 +292,7 @@ class MetricTotals:
                 for index, count in enumerate(record.buckets):
                     series.buckets[index] += count
             if final:
-                for family in (*self.counters, self.request_cost):
+                for family in self.families:
                     family.release()
 
     def _fold(self, key: ChargeKey, sums: ChargeSum, now: float) -> None:
@@ -322,7 +328,7 @@ class MetricTotals:
 
     def folded(self) -> dict[str, int]:
         """Return, by metric, how many additions went to `other`."""
-        return {family.name: family.folded for family in (*self.counters, self.request_cost)}
+        return {family.name: family.folded for family in self.families}
 
     def close(self) -> None:
         """Show everything in the readers' last look."""

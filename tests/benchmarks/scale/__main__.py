@@ -21,6 +21,7 @@ from typing import Any
 
 from examples.shop.processes import StackError
 from spancost import names
+from tests.benchmarks.arguments import positive
 from tests.benchmarks.scale import report
 from tests.benchmarks.scale.fleet import Fleet
 from tests.benchmarks.scale.load import SIGNALS, Limits, Load, Sent
@@ -180,7 +181,7 @@ def _parser() -> argparse.ArgumentParser:
         "--rate", type=float, default=0.0, metavar="N", help="spans a second (default: as many as are taken)"
     )
     load.add_argument("--signals", type=_signals, default=SIGNALS, metavar="LIST", help="traces,metrics")
-    load.add_argument("--connections", type=_positive, default=2, metavar="N", help="that send at a time (default: 2)")
+    load.add_argument("--connections", type=positive, default=2, metavar="N", help="that send at a time (default: 2)")
     load.add_argument("--gzip", action="store_true", help="compress what is sent")
 
     series = command("series", _series, "series and bytes of one process as routes, tenants and models grow")
@@ -188,7 +189,7 @@ def _parser() -> argparse.ArgumentParser:
     command("spans", _spans, "bytes of a span with and without what spancost writes")
     command("memory", _memory, "memory of a thousand series in a process")
     prometheus = command("prometheus", _prometheus, "memory and disk of a series in Prometheus")
-    prometheus.add_argument("--workers", type=_positive, default=100, metavar="N", help="processes (default: 100)")
+    prometheus.add_argument("--workers", type=positive, default=100, metavar="N", help="processes (default: 100)")
     prometheus.add_argument(
         "--active",
         type=float,
@@ -198,7 +199,7 @@ def _parser() -> argparse.ArgumentParser:
         help="of series that change every minute",
     )
     collector = command("collector", _collector, "CPU and memory of a Collector with our configurations")
-    collector.add_argument("--repeats", type=_positive, default=3, metavar="N", help="measurements each (default: 3)")
+    collector.add_argument("--repeats", type=positive, default=3, metavar="N", help="measurements each (default: 3)")
     collector.add_argument("--share", type=float, default=1.0, metavar="X", help="of the load: less for a quick look")
     collector.add_argument("--only", action="append", metavar="CASE", help="one of the cases; again for several")
     return parser
@@ -210,13 +211,6 @@ def _signals(text: str) -> tuple[str, ...]:
     if unknown:
         raise argparse.ArgumentTypeError(f"{text}: not {' or '.join(SIGNALS)}, with a comma between them")
     return signals
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not 1 or more")
-    return number
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

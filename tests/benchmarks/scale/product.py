@@ -108,9 +108,9 @@ def size_of(shape: Shape) -> Size:
         scrape = generate_latest(registry)
         points = _points(data)
         export = encode_metrics(data).SerializeToString()
-        families = (*world.totals.counters, world.totals.request_cost)
         prometheus_series = sum(
-            len(family) * (family.bucket_count + _HISTOGRAM if family.bucket_count else 1) for family in families
+            len(family) * (family.bucket_count + _HISTOGRAM if family.bucket_count else 1)
+            for family in world.totals.families
         ) + sum(count for name, count in points.items() if name.startswith("spancost.internal."))
         return Size(
             shape,
@@ -198,4 +198,4 @@ def memory() -> list[Memory]:
 
 
 def _series(world: World) -> int:
-    return sum(len(family) for family in (*world.totals.counters, world.totals.request_cost))
+    return sum(len(family) for family in world.totals.families)

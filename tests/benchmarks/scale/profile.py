@@ -136,7 +136,7 @@ def _serve(world: World, fleet: Fleet, profile: int, number: int, draw: random.R
 
 
 def _series(totals: MetricTotals) -> Iterator[Series]:
-    for family in (*totals.counters, totals.request_cost):
+    for family in totals.families:
         for reading in totals.read(family):
             yield Series(family, reading)
 
