@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -12,6 +12,7 @@ import pytest
 from spancost import names
 from tests.e2e.apps.worker import PREFIX
 from tests.e2e.exposition import from_files
+from tests.e2e.load import CountedLoad
 from tests.e2e.zero_code import EGRESS_USD_PER_GB, LLM_CALL_USD, Books, local_roots
 from tests.support.otlp_receiver import OtlpReceiver
 
@@ -73,6 +74,26 @@ def calls(money: Money) -> Counter[str]:
 def without(money: Money, *workers: str) -> Money:
     """Leave some workers out."""
     return {(worker, component): usd for (worker, component), usd in money.items() if worker not in workers}
+
+
+def assert_answers_charged_once(load: CountedLoad, ledger: Money, others: Mapping[str, Money], log: str) -> None:
+    """Fail unless all that was answered is in the ledger, and the same money in every other sink.
+
+    Args:
+        load: A request that failed for its client may have been answered.
+
+        ledger: As `in_ledger` returns it.
+
+        others: By the name of the sink.
+
+        log: Of the application, shown where charges are missing.
+    """
+    answered, charged = load.counts, calls(ledger)
+    assert charged.total() - answered.total() <= load.failed
+    assert not answered - charged, log  # fewer charged than answered, in some worker
+    for sink, money in others.items():
+        assert calls(money) == charged, sink
+        assert money == pytest.approx(ledger, rel=1e-9), sink
 
 
 def assert_priced(money: Money, requests: Counter[str]) -> None:

@@ -43,13 +43,19 @@ def repeated(found: list[Sample]) -> list[tuple[str, frozenset[tuple[str, str]]]
     return [series for series, count in counts.items() if count > 1]
 
 
-def by_component(found: list[Sample], name: str = "spancost_cost_usd_total") -> dict[str, float]:
-    """Add one metric up per component."""
-    sums: defaultdict[str, float] = defaultdict(float)
+def sums_by(found: list[Sample], name: str, *keys: str) -> dict[tuple[str, ...], float]:
+    """Add one metric up by some labels; a missing one is empty."""
+    sums: defaultdict[tuple[str, ...], float] = defaultdict(float)
     for sample in found:
         if sample.name == name:
-            sums[dict(sample.labels)["component"]] += sample.value
-    return {component: usd for component, usd in sums.items() if usd}
+            labels = dict(sample.labels)
+            sums[tuple(labels.get(key, "") for key in keys)] += sample.value
+    return dict(sums)
+
+
+def by_component(found: list[Sample], name: str = "spancost_cost_usd_total") -> dict[str, float]:
+    """Add one metric up per component."""
+    return {component: usd for (component,), usd in sums_by(found, name, "component").items() if usd}
 
 
 def total(found: list[Sample], name: str) -> float:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 import urllib.request
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, Final
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from examples.stack.servers import Collector, Prometheus
 from spancost import names
 from tests.benchmarks.scale.__main__ import main
 from tests.benchmarks.scale.fleet import Fleet
 from tests.benchmarks.scale.load import METRICS, TRACES, Limits, Load
+from tests.e2e.exposition import samples, sums_by
 from tests.support.processes import ReservedPort
 
 pytestmark = pytest.mark.stack
@@ -63,13 +62,7 @@ def _exact(money: Money) -> Any:
 def _page(url: str, metric: str, *labels: str) -> Money:
     """The samples of a page by labels, added up."""
     with urllib.request.urlopen(url, timeout=10) as answer:
-        text = answer.read().decode()
-    sums: defaultdict[tuple[str, ...], float] = defaultdict(float)
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            if sample.name == metric:
-                sums[tuple(sample.labels.get(label, "") for label in labels)] += sample.value
-    return dict(sums)
+        return sums_by(samples(answer.read().decode()), metric, *labels)
 
 
 def test_money_that_a_collector_derives_is_what_a_fleet_has_sent(tmp_path: Path) -> None:
