@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
+from pathlib import Path
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 import pytest
+from billiard.util import set_pdeathsig  # pyright: ignore[reportUnknownVariableType]
 
 import spancost._install as spancost_install
 from spancost import _last_flush
@@ -72,3 +78,72 @@ def test_flush_that_fails_lets_the_child_end(world: World, monkeypatch: pytest.M
     world.tracer.start_span("work").end()
     end(sender=None, pid=1, exitcode=0)
     assert world.engine.errors.counts == {"exit": 1}
+
+
+def test_flush_goes_on_when_a_signal_asks_the_process_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    did: list[str] = []
+
+    def flush() -> None:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        time.sleep(0.1)
+        did.append("flushed")
+
+    def end(*_: object) -> None:
+        did.append("asked to end")
+        sys.exit(0)
+
+    monkeypatch.setattr(_last_flush, "_flush", flush)
+    before: Callable[[int, FrameType | None], Any] | int | None = signal.signal(signal.SIGUSR1, end)
+    try:
+        with pytest.raises(SystemExit):
+            _last_flush.flush_in_time()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert did == ["asked to end", "flushed"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel kills children of threads on Linux only")
+def test_flush_of_a_celery_child_outlives_the_thread_that_has_forked_it(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shutdown = _Signal()
+    monkeypatch.setitem(sys.modules, "celery.signals", SimpleNamespace(worker_process_shutdown=shutdown))
+    _hook()
+    worker = os.getpid()
+    flushing, flushed = tmp_path / "flushing", tmp_path / "flushed"
+    pids: list[int] = []
+
+    def supervise() -> None:
+        thread = Path(f"/proc/{worker}/task/{threading.get_native_id()}")
+
+        def flush() -> None:
+            flushing.touch()
+            _wait_until(lambda: not thread.exists())
+            time.sleep(0.1)
+            flushed.touch()
+
+        pid = os.fork()
+        if pid == 0:
+            try:
+                set_pdeathsig(signal.SIGKILL)  # as Celery does in each child
+                world.tracer.start_span("task").end()
+                monkeypatch.setattr(_last_flush, "_flush", flush)
+                shutdown.receivers[0](sender=None, pid=os.getpid(), exitcode=0)
+            finally:
+                os._exit(0)
+        pids.append(pid)
+        _wait_until(flushing.exists)
+
+    supervisor = threading.Thread(target=supervise)
+    supervisor.start()
+    supervisor.join()
+    _, status = os.waitpid(pids[0], 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert flushed.exists()
+
+
+def _wait_until(is_so: Callable[[], bool]) -> None:
+    until = time.monotonic() + 10.0
+    while not is_so():
+        assert time.monotonic() < until
+        time.sleep(0.005)

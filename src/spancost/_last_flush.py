@@ -11,8 +11,13 @@ import functools
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from spancost.engine import CostEngine
 
 _TIMEOUT_S: Final = 5.0
 _UID: Final = "spancost-last-flush"
@@ -24,9 +29,22 @@ _hooked: Final[set[str]] = set()
 def flush_in_time() -> None:
     """Hand over everything that was charged and every span that waits for its export; takes five seconds at most."""
     # On a thread of its own: a signal may have interrupted a holder of any lock, and then only time is lost.
-    flusher = threading.Thread(target=_flush, name="spancost-exit", daemon=True)
-    flusher.start()
-    flusher.join(_TIMEOUT_S)
+    done = threading.Event()
+    flusher = threading.Thread(target=_flush_and_tell, args=(done,), name="spancost-exit", daemon=True)
+    until = time.monotonic() + _TIMEOUT_S
+    try:
+        flusher.start()
+        done.wait(_TIMEOUT_S)
+    except SystemExit:  # of a signal's handler: it asks for the end that this is a part of
+        done.wait(max(until - time.monotonic(), 0.0))
+        raise
+
+
+def _flush_and_tell(done: threading.Event) -> None:
+    try:
+        _flush()
+    finally:
+        done.set()
 
 
 def _flush() -> None:
@@ -74,7 +92,16 @@ def _hook_libraries() -> None:
 
 
 def _hook_celery(signals: Any) -> None:
-    signals.worker_process_shutdown.connect(_end_child, weak=False, dispatch_uid=_UID)
+    signals.worker_process_shutdown.connect(_end_celery_child, weak=False, dispatch_uid=_UID)
+
+
+def _end_celery_child(*_: object, **__: object) -> None:
+    if _used_engine() is not None:
+        # Celery has the kernel kill a child with its worker. The kernel takes the thread that has forked the child for
+        # the worker, and where the broker's transport has no event loop, that thread ends before its children.
+        with suppress(Exception):  # not on Linux
+            sys.modules["billiard.util"].set_pdeathsig(0)
+        _end_child()
 
 
 def _hook_multiprocessing(util: Any) -> None:
@@ -109,12 +136,18 @@ def _finalize_child(_: object = None) -> None:
 
 
 def _end_child(*_: object, **__: object) -> None:
-    from spancost._install import current_engine
-
-    engine = current_engine()
-    if engine is None or not engine.is_used or engine.is_stopped:
-        return  # nothing was priced here
+    engine = _used_engine()
+    if engine is None:
+        return
     try:
         flush_in_time()
     except Exception:
         engine.errors.caught("exit")
+
+
+def _used_engine() -> CostEngine | None:
+    """Return the engine if it has priced anything in this process that may not have been handed over."""
+    from spancost._install import current_engine
+
+    engine = current_engine()
+    return None if engine is None or not engine.is_used or engine.is_stopped else engine

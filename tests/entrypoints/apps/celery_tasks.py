@@ -1,4 +1,7 @@
-"""A Celery application over a broker of files: `SHOP_BROKER` is its folder, `SHOP_MAX_TASKS` what a child does."""
+"""A Celery application: `SHOP_BROKER` is a folder for a broker of files, or the URL of another one.
+
+`SHOP_MAX_TASKS` is how many tasks a child does, 0 for all.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,12 @@ from tests.e2e.apps.llm_call import call_llm
 FAILING = 5
 """Every so many orders one fails."""
 
-_folder = os.environ.get("SHOP_BROKER", "")
-app: Any = Celery("shop", broker="filesystem://")
+_broker = os.environ.get("SHOP_BROKER", "")
+_files = {"data_folder_in": _broker, "data_folder_out": _broker, "control_folder": f"{_broker}-control"}
+_has_url = "://" in _broker
+app: Any = Celery("shop", broker=_broker if _has_url else "filesystem://")
 app.conf.update(
-    broker_transport_options={
-        "data_folder_in": _folder,
-        "data_folder_out": _folder,
-        "control_folder": f"{_folder}-control",
-    },
+    broker_transport_options={} if _has_url else _files,
     task_ignore_result=True,
     worker_max_tasks_per_child=int(os.environ.get("SHOP_MAX_TASKS", "0")) or None,
 )
