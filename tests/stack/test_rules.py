@@ -34,7 +34,7 @@ _SCOPE: Final = (
 _VARIANTS: Final = ("how", "burn", "label")
 """Labels by which several rules of one alert differ."""
 _LOOK_BACK_S: Final = 300
-_METRIC: Final = re.compile(r"\b(?:\w+:)?spancost_[a-z0-9_]+(?::\w+)?\b")
+_METRIC: Final = re.compile(r"\b(?:\w+:)?(?:spancost|otelcol)_[a-z0-9_]+(?::\w+)?\b")
 
 
 class Rule(NamedTuple):
@@ -168,6 +168,7 @@ def _firing(rule: Rule) -> list[Mapping[str, Any]]:
 def _reads(expression: str) -> set[str]:
     """Return the metrics that an expression reads, through recording rules as well."""
     found = set(_METRIC.findall(expression))
+    found |= {f"{name}_total" for name in re.findall(r"(\w+)\(_total\)\?", expression)}
     for rule in _RECORDED:
         if rule.name in found:
             found |= _reads(rule.expression)
