@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -354,6 +355,116 @@ def test_child_forked_in_the_middle_of_an_export_exports_its_own_sums_and_nothin
         assert engine.flush(5.0)
         assert exporter.exported() == {"requests": 5, "usd": pytest.approx(5 * PUT_USD, rel=1e-12), "own": 5}
         provider.shutdown()
+
+
+class _ExporterWithLibrary(_SlowExporter):
+    """Holds what is not its own while it exports: as imports do, and the cookies of an HTTP client."""
+
+    _library = threading.Lock()
+
+    def export(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **_: Any) -> MetricExportResult:
+        with self._library:
+            return super().export(metrics_data, timeout_millis)
+
+
+def test_fork_waits_for_an_export_so_that_the_child_can_use_what_the_exporter_uses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sdk_after_fork, "_WAIT_S", 10.0)
+    monkeypatch.setattr(sdk_after_fork, "_impatient_until", 0.0)
+    with priced_provider(region=REGION) as world:
+        engine, exporter = world.engine, _ExporterWithLibrary()
+        provider = MeterProvider([PeriodicExportingMetricReader(exporter, math.inf)], shutdown_on_exit=False)
+        engine.add_sink(OtelMetrics(engine, world.totals, provider))
+        engine.on_flush.append(lambda seconds: provider.force_flush(seconds * 1000))
+        exporting = threading.Thread(target=provider.force_flush)
+        exporting.start()
+        assert exporter.exporting.wait(10)
+        release = threading.Timer(0.2, exporter.go_on.set)
+        release.start()
+
+        def serve() -> bool:
+            request = start(world.tracer, "GET", kind=SpanKind.SERVER, attributes=server())
+            start(world.tracer, "put", request, SpanKind.CLIENT, put_item()).end()
+            request.end()
+            return engine.flush(5.0)
+
+        def work() -> dict[str, Any]:
+            return {"flushed": serve(), "usd": exporter.exported()["usd"]}
+
+        assert _in_child(work) == {"flushed": True, "usd": pytest.approx(PUT_USD, rel=1e-12)}
+        exporting.join(10)
+        assert serve()
+        assert serve()
+        assert exporter.exported()["usd"] == pytest.approx(2 * PUT_USD, rel=1e-12)
+        provider.shutdown()
+
+
+def test_fork_waits_for_a_reader_that_is_about_to_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sdk_after_fork, "_WAIT_S", 10.0)
+    monkeypatch.setattr(sdk_after_fork, "_impatient_until", 0.0)
+    with priced_provider(region=REGION) as world:
+        exporter = _SlowExporter()
+        exporter.go_on.set()
+        reader = PeriodicExportingMetricReader(exporter, 20)
+        provider = MeterProvider([reader], shutdown_on_exit=False)
+        world.engine.add_sink(OtelMetrics(world.engine, world.totals, provider))
+        falling_asleep = threading.Event()
+        sleeping: Any = reader.__dict__["_shutdown_event"]
+
+        def fall_asleep() -> None:
+            with sleeping._cond:
+                falling_asleep.set()
+                time.sleep(0.2)
+
+        sleeper = threading.Thread(target=fall_asleep)
+        sleeper.start()
+        assert falling_asleep.wait(10)
+
+        def work() -> dict[str, Any]:
+            exporter.newest = None
+            until = time.monotonic() + 5.0
+            while exporter.newest is None and time.monotonic() < until:
+                time.sleep(0.01)
+            return {"exported": exporter.newest is not None}
+
+        assert _in_child(work) == {"exported": True}
+        sleeper.join(10)
+        provider.shutdown()
+
+
+class _BusyLock:
+    """A lock that is never free, as the one of a reader is whose endpoint does not answer."""
+
+    def __init__(self) -> None:
+        self.waited: list[bool] = []
+
+    def acquire(self, timeout: float) -> bool:
+        self.waited.append(timeout > 0)
+        return False
+
+    def release(self) -> None:
+        raise AssertionError("nobody holds it")
+
+    _at_fork_reinit = release
+
+
+def test_fork_waits_once_a_minute_at_most_for_exports_that_do_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SteppingClock()
+    clock.advance(100.0)
+    monkeypatch.setattr("spancost.sinks.sdk_after_fork.time.monotonic", clock)
+    monkeypatch.setattr(sdk_after_fork, "_impatient_until", 0.0)
+    reader = PeriodicExportingMetricReader(_SlowExporter(), math.inf)
+    busy = _BusyLock()
+    vars(reader)["_export_lock"] = busy
+    provider = MeterProvider([reader], shutdown_on_exit=False)
+    close_until_renewed(provider)
+    for _ in range(3):
+        assert _in_child(lambda: {"alive": True}) == {"alive": True}
+    assert busy.waited == [True, False, False]
+    clock.advance(61.0)
+    _in_child(lambda: {"alive": True})
+    assert busy.waited == [True, False, False, True]
 
 
 _EAGER_READER = """

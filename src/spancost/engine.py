@@ -19,8 +19,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from spancost import fork_order as _fork_order  # noqa: F401  # pyright: ignore[reportUnusedImport] - its hooks come first
-from spancost import names, usage
+from spancost import fork_order, names, usage
 from spancost._guard import ErrorLog, logger
 from spancost.attributing import PLACE as ATTRIBUTION
 from spancost.attributing import Attributing
@@ -1104,6 +1103,7 @@ _epochs: Final = itertools.count(1)
 
 
 def _before_fork() -> None:
+    fork_order.before_engine()
     for engine in list(_engines):
         engine.before_fork()
 
@@ -1111,6 +1111,7 @@ def _before_fork() -> None:
 def _after_fork_in_parent() -> None:
     for engine in list(_engines):
         engine.after_fork_in_parent()
+    fork_order.in_parent_after_engine()
 
 
 def _after_fork_in_child() -> None:

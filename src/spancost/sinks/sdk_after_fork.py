@@ -4,11 +4,15 @@ A fork copies the SDK's locks as they are: one that another thread held in the m
 the child, where that thread does not exist, and whoever exports there hangs. It copies the sums, too, which the child
 would export again under its own name, and open connections, on which two processes would then talk at once. The SDK
 renews its threads by itself, but none of these (as of 1.45), and its new threads may export before any of this is done.
+
+So a fork waits for a collection or an export that is under way, for a moment: what the exporter's libraries hold (locks
+of modules that are imported at the first export, of connections, of cookies) cannot be renewed from here.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
@@ -21,9 +25,13 @@ from spancost.sinks.sdk_readers import readers_of
 _MAX_DEPTH: Final = 4
 """From an exporter to the session of its connections."""
 _COLLECT: Final = "_collect"
+_OF_LOCKS: Final = ("acquire", "release", "_at_fork_reinit")
 _CLOSED_S: Final = 10.0
 """For which a child does not collect unless it is renewed; after that it does as it would without us."""
-
+_WAIT_S: Final = 0.25
+"""For which a fork waits for collections and exports."""
+_PATIENCE_S: Final = 60.0
+"""For which a fork does not wait again when it has waited in vain: exports to a dead endpoint are always under way."""
 
 _providers: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
 
@@ -56,6 +64,16 @@ def close_until_renewed(provider: Any) -> None:
     _providers.add(provider)
 
 
+_held: Final[dict[int, list[Any]]] = {}
+"""Locks, by the thread that forks."""
+_impatient_until = 0.0
+
+
+def _before() -> None:
+    _held[threading.get_ident()] = _hold_all()
+    _close_all()
+
+
 def _close_all() -> None:
     for provider in list(_providers):
         for reader in readers_of(provider):
@@ -64,9 +82,48 @@ def _close_all() -> None:
                 setattr(reader, _COLLECT, _Gate(collect))
 
 
-def _open_all() -> None:
+def _hold_all() -> list[Any]:
+    """Take the locks under which readers collect, export and wait, in their order, as far as they come free in time."""
+    global _impatient_until
+    held: list[Any] = []
+    until = time.monotonic() + _WAIT_S
+    for lock in [lock for provider in list(_providers) for lock in _locks_of(provider)]:
+        now = time.monotonic()
+        if lock.acquire(timeout=max(until - now, 0.0) if now >= _impatient_until else 0.0):
+            held.append(lock)
+        elif now >= _impatient_until:
+            _impatient_until = until + _PATIENCE_S
+    return held
+
+
+def _locks_of(provider: Any) -> Iterator[Any]:
+    readers = readers_of(provider)
+    for lock in (
+        getattr(getattr(provider, "_measurement_consumer", None), "_lock", None),
+        *(getattr(reader, "_export_lock", None) for reader in readers),
+        # A reader goes on to wait for its next time, and has this for a moment.
+        *(getattr(getattr(reader, "_shutdown_event", None), "_cond", None) for reader in readers),
+    ):
+        if all(callable(getattr(lock, method, None)) for method in _OF_LOCKS):  # gevent has locks of its own
+            yield lock
+
+
+def _in_parent() -> None:
     for provider in list(_providers):
         _open(provider)
+    for lock in reversed(_held.pop(threading.get_ident(), [])):
+        lock.release()
+
+
+def _in_child() -> None:
+    """Free what was held; the gates stay until `renew`, which comes later."""
+    # What this thread holds may be waited for already, by a thread that the SDK has started in here.
+    for lock in reversed(_held.pop(threading.get_ident(), [])):
+        lock.release()
+    for locks in list(_held.values()):
+        for lock in locks:
+            lock._at_fork_reinit()
+    _held.clear()
 
 
 def _open(provider: Any) -> None:
@@ -76,9 +133,9 @@ def _open(provider: Any) -> None:
             setattr(reader, _COLLECT, gate.collect)
 
 
-# The gates are there around a fork only: at any other time they would stand in every traceback of the SDK. In the child
-# they stay until `renew`, which comes later.
-fork_order.register(fork_order.ForkHooks(_close_all, _open_all, lambda: None))
+# The gates are there around a fork only: at any other time they would stand in every traceback of the SDK. Above the
+# engine's: a collection has the SDK's lock when it asks the engine.
+fork_order.register_above(fork_order.ForkHooks(_before, _in_parent, _in_child))
 
 
 def renew(provider: Any, scope: str) -> None:
