@@ -30,7 +30,7 @@ _CLOSED_S: Final = 10.0
 """For which a child does not collect unless it is renewed; after that it does as it would without us."""
 _WAIT_S: Final = 0.25
 """For which a fork waits for collections and exports."""
-_PATIENCE_S: Final = 60.0
+_PATIENCE_S: Final = 10.0
 """For which a fork does not wait again when it has waited in vain: exports to a dead endpoint are always under way."""
 
 _providers: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
