@@ -89,10 +89,12 @@ def _hold_all() -> list[Any]:
     until = time.monotonic() + _WAIT_S
     for lock in [lock for provider in list(_providers) for lock in _locks_of(provider)]:
         now = time.monotonic()
-        if lock.acquire(timeout=max(until - now, 0.0) if now >= _impatient_until else 0.0):
-            held.append(lock)
-        elif now >= _impatient_until:
-            _impatient_until = until + _PATIENCE_S
+        is_patient = now >= _impatient_until
+        with suppress(Exception):  # a lock of another making
+            if lock.acquire(timeout=max(until - now, 0.0) if is_patient else 0.0):
+                held.append(lock)
+            elif is_patient:
+                _impatient_until = until + _PATIENCE_S
     return held
 
 
