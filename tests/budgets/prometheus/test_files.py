@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
+from hypothesis import example as with_example
 from hypothesis import strategies as st
 
 from spancost.budgets.prometheus.cases import cases_yaml, example
@@ -238,6 +239,7 @@ _NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=
 
 @settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(owner=_NAMES, label=_NAMES, model=_NAMES, tenant=_NAMES)
+@with_example(owner="\x85\n", label="\u2028", model="\x85", tenant="\u2029")
 def test_whatever_stands_in_a_rule_the_file_is_accepted(
     owner: str, label: str, model: str, tenant: str, folder: Path
 ) -> None:

@@ -115,8 +115,13 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+_LINE_ENDS: Final = frozenset("\x85\u2028\u2029")
+"""Line ends to YAML, which reads them as others than they are unless they are escaped."""
+
+
 def _text(_: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    return yaml.ScalarNode("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+    style = '"' if not _LINE_ENDS.isdisjoint(text) else "|" if "\n" in text else None
+    return yaml.ScalarNode("tag:yaml.org,2002:str", text, style=style)
 
 
 _Dumper.add_representer(str, _text)
