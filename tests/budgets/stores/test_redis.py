@@ -253,7 +253,8 @@ def test_a_server_without_the_end_of_its_log_gets_the_missing_deliveries(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = tmp_path / "redis"
-    with RedisServer(folder) as server:
+    # Otherwise its log may be seconds behind its answers, on a busy disk.
+    with RedisServer(folder, options=("--appendfsync", "always")) as server:
         one, other = patient(server), patient(server)
         cursor = 0
         for number in range(1, 4):
