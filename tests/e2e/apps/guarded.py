@@ -69,6 +69,7 @@ class _Work:
         self.tracer = trace.get_tracer("guarded")
         self._truth = os.open(settings.truth, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._streams: list[threading.Thread] = []
+        self._hanging = threading.Semaphore(0)
 
     def spend(self, dice: random.Random) -> Callable[[], None] | None:
         """Make one call of a random kind; return what ends it where that comes after the guard."""
@@ -101,6 +102,7 @@ class _Work:
             asked_at = time.time()
             with suppress(BudgetExceeded), guard(RULE, RESERVE_USD):  # refused while the store is busy
                 os.write(1, f"hangs {asked_at!r}\n".encode())  # in one piece: others write, too
+                self._hanging.release()
                 threading.Event().wait()
             time.sleep(_RETRY_S)
 
@@ -135,6 +137,8 @@ class _Work:
         hanging = [threading.Thread(target=self.hang, daemon=True) for _ in range(self.settings.hangs)]
         for thread in hanging:
             thread.start()
+        for _ in hanging:  # before others have spent what they reserve
+            self._hanging.acquire()
         seeds = [os.getpid() * 1000 + number for number in range(self.settings.workers)]
         if self.settings.is_async:
 
