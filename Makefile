@@ -55,8 +55,8 @@ MINUTES_EACH := tests/test_conservation_machine.py tests/test_many_series.py
 SEED ?= 20261121
 test-long: $(STAMP)
 	@echo "hypothesis seed: $(SEED)"
-	$(BIN)/python -m pytest -n 2 --dist load $(MINUTES_EACH) --hypothesis-seed=$(SEED)
-	$(BIN)/python -m pytest -n 3 --dist loadfile -m long $(MINUTES_EACH:%=--ignore %) --hypothesis-seed=$(SEED)
+	$(BIN)/python -m pytest -n 2 --dist load $(MINUTES_EACH) --hypothesis-profile=explore --hypothesis-seed=$(SEED)
+	$(BIN)/python -m pytest -n 3 --dist loadfile -m long $(MINUTES_EACH:%=--ignore %) --hypothesis-profile=explore --hypothesis-seed=$(SEED)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -19,7 +19,10 @@ except ImportError:  # where tests/tracers run there are few packages
     pass
 else:
     # A third of the usual number, so that all tests fit into the time that people wait. A test may say its own.
-    settings.register_profile("quick", max_examples=35)
+    # Always the same examples, so that a change is judged by what it changes; with `--hypothesis-profile explore`
+    # it is judged by others.
+    settings.register_profile("explore", max_examples=35)
+    settings.register_profile("quick", settings.get_profile("explore"), derandomize=True)
     settings.load_profile("quick")
 
 FUZZ_SECONDS = "fuzz_seconds"
