@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from spancost.budgets.rules import DEFAULT_THRESHOLDS
-from spancost.budgets.stores.opening import open_store
 from tests.e2e.apps.worker import PREFIX
 from tests.e2e.zero_code import LLM_CALL_USD
 from tests.support.alert_receiver import AlertReceiver
+from tests.support.patient_store import patient_store
 
 EVERYTHING: Final = "all-monthly"
 LLM_MONTHLY: Final = "llm-monthly"
@@ -49,7 +49,7 @@ def write_budgets(directory: Path, receiver: AlertReceiver, *, limit_calls: int)
 def spent(store: str) -> dict[tuple[str, str], float]:
     """Return what a store has added up, USD by rule and key."""
     sums: dict[tuple[str, str], float] = {}
-    with closing(open_store(store)) as opened:
+    with closing(patient_store(store)) as opened:
         for cell, added in opened.exchange(None, 0).cells:
             if cell.track == 0:
                 sums[cell.rule, cell.key] = sums.get((cell.rule, cell.key), 0.0) + added.usd

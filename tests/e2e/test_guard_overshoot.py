@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from spancost.budgets.store import Cell, Claim, Standing, Store
-from spancost.budgets.stores.opening import open_store
 from tests.e2e.apps.guarded import RESERVE_USD, RULE, Settings, rule
 from tests.e2e.zero_code import ROOT
+from tests.support.patient_store import patient_store
 from tests.support.redis_server import RedisServer
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long]
@@ -111,7 +111,7 @@ def test_limit_is_never_overshot_though_a_process_is_killed(tmp_path: Path, stor
     slot = rule(_LIMIT_USD).window.slot_of(int(time.time() // 60))
     most_usd = _LIMIT_USD * (1 + _EXACT)
     with ExitStack() as stack:
-        watched = stack.enter_context(closing(open_store(store)))
+        watched = stack.enter_context(closing(patient_store(store)))
         workers = [
             _Worker(
                 tmp_path,

@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 
 from spancost.budgets.store import Claim, Delivery, Store, StoreUnavailableError, Sums
-from spancost.budgets.stores.opening import open_store
-from spancost.budgets.stores.redis import RedisStore
 from tests.budgets.stores.load_worker import CELL, DELIVERIES, LIMIT_USD, RESERVE_USD, THREADS
+from tests.support.patient_store import patient_store
 from tests.support.redis_server import RedisServer
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long]
@@ -66,11 +65,6 @@ def in_all(journals: Sequence[Path]) -> tuple[float, int]:
     return sum(amounts), len(amounts)
 
 
-def patient(text: str) -> Store:
-    """The store of this test, which waits for as long as a busy machine may stop."""
-    return open_store(text) if text.startswith("sqlite:") else RedisStore(text, timeout_s=10.0)
-
-
 @contextmanager
 def store_text(name: str, folder: Path) -> Generator[str]:
     if name == "sqlite":
@@ -84,7 +78,7 @@ def store_text(name: str, folder: Path) -> Generator[str]:
 def test_no_limit_is_overshot_by_many_threads_and_processes_of_which_one_is_killed(name: str, tmp_path: Path) -> None:
     highest, looks, killed = 0.0, 0, False
     with store_text(name, tmp_path) as text, workers("guard", text, tmp_path) as started:
-        store = patient(text)
+        store = patient_store(text)
         deadline = time.monotonic() + END_S
         while any(process.poll() is None for process in started):
             assert time.monotonic() < deadline, "the workers do not come to an end"
@@ -127,7 +121,7 @@ def test_a_server_that_is_killed_in_mid_load_loses_nothing_and_doubles_nothing(
         RedisServer(tmp_path / "redis", persistent=persistent) as server,
         workers("deliver", server.url, tmp_path) as started,
     ):
-        store = patient(server.url)
+        store = patient_store(server.url)
         journals = [tmp_path / f"journal-{number}" for number in range(PROCESSES)]
         for part in (0.25, 0.5, 0.75):
             wait_until_sent(journals, int(part * DELIVERIES))

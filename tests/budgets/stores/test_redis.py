@@ -27,6 +27,7 @@ from spancost.budgets.store import (
 )
 from spancost.budgets.stores.contributions import Contribution
 from spancost.budgets.stores.redis import RedisStore
+from tests.support.patient_store import PATIENCE_S
 from tests.support.processes import ReservedPort
 from tests.support.redis_server import RedisServer
 
@@ -45,7 +46,7 @@ def usd_in(store: RedisStore) -> float:
 
 def patient(server: RedisServer, **options: Any) -> RedisStore:
     """A store that waits for as long as a busy machine may stop; who is away still shows himself at once."""
-    return RedisStore(server.url, timeout_s=10.0, **options)
+    return RedisStore(server.url, timeout_s=PATIENCE_S, **options)
 
 
 def client(server: RedisServer) -> Any:
