@@ -80,7 +80,8 @@ def deliver(worker: Worker) -> None:
 
 def guard(worker: Worker) -> None:
     """Reserve in many threads, refuse what is not granted, and settle with at most what was reserved."""
-    settled: queue.Queue[tuple[str, float] | None] = queue.Queue()
+    # Calls wait where settling cannot keep up, so that a process has only so much in hand when it is killed.
+    settled: queue.Queue[tuple[str, float] | None] = queue.Queue(maxsize=THREADS)
     threads = [threading.Thread(target=_call, args=(worker, number, settled)) for number in range(THREADS)]
     settling = threading.Thread(target=_settle, args=(worker, settled))
     for thread in (*threads, settling):
@@ -118,7 +119,7 @@ def _settle(worker: Worker, settled: queue.Queue[tuple[str, float] | None]) -> N
     is_last = False
     while not is_last:
         done = [settled.get()]
-        while not settled.empty() and len(done) < 500:
+        while not settled.empty() and len(done) < 4 * THREADS:
             done.append(settled.get())
         is_last = None in done
         real = [one for one in done if one is not None]
