@@ -72,6 +72,12 @@ def _put(world: World, times: int = 1) -> None:
         start(world.tracer, "put", kind=SpanKind.CLIENT, attributes=put_item()).end()
 
 
+def _serve(world: World) -> None:
+    request = start(world.tracer, "GET", kind=SpanKind.SERVER, attributes=server())
+    start(world.tracer, "put", request, SpanKind.CLIENT, put_item()).end()
+    request.end()
+
+
 def test_child_charges_nothing_of_an_open_span_of_its_parent_and_roots_its_own_spans() -> None:
     with priced_provider(compute="36usd/h", region=REGION) as world:
         _put(world, 3)
@@ -331,9 +337,7 @@ def test_child_forked_in_the_middle_of_an_export_exports_its_own_sums_and_nothin
 
         def serve(times: int) -> None:
             for _ in range(times):
-                request = start(world.tracer, "GET", kind=SpanKind.SERVER, attributes=server())
-                start(world.tracer, "put", request, SpanKind.CLIENT, put_item()).end()
-                request.end()
+                _serve(world)
                 jobs.add(1)
 
         serve(3)
@@ -367,11 +371,15 @@ class _ExporterWithLibrary(_SlowExporter):
             return super().export(metrics_data, timeout_millis)
 
 
-def test_fork_waits_for_an_export_so_that_the_child_can_use_what_the_exporter_uses(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture
+def patient_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have forks wait for exports for as long as a busy machine may stop."""
     monkeypatch.setattr(sdk_after_fork, "_WAIT_S", 10.0)
     monkeypatch.setattr(sdk_after_fork, "_impatient_until", 0.0)
+
+
+@pytest.mark.usefixtures("patient_fork")
+def test_fork_waits_for_an_export_so_that_the_child_can_use_what_the_exporter_uses() -> None:
     with priced_provider(region=REGION) as world:
         engine, exporter = world.engine, _ExporterWithLibrary()
         provider = MeterProvider([PeriodicExportingMetricReader(exporter, math.inf)], shutdown_on_exit=False)
@@ -383,26 +391,21 @@ def test_fork_waits_for_an_export_so_that_the_child_can_use_what_the_exporter_us
         release = threading.Timer(0.2, exporter.go_on.set)
         release.start()
 
-        def serve() -> bool:
-            request = start(world.tracer, "GET", kind=SpanKind.SERVER, attributes=server())
-            start(world.tracer, "put", request, SpanKind.CLIENT, put_item()).end()
-            request.end()
-            return engine.flush(5.0)
-
         def work() -> dict[str, Any]:
-            return {"flushed": serve(), "usd": exporter.exported()["usd"]}
+            _serve(world)
+            return {"flushed": engine.flush(5.0), "usd": exporter.exported()["usd"]}
 
         assert _in_child(work) == {"flushed": True, "usd": pytest.approx(PUT_USD, rel=1e-12)}
         exporting.join(10)
-        assert serve()
-        assert serve()
+        for _ in range(2):
+            _serve(world)
+            assert engine.flush(5.0)
         assert exporter.exported()["usd"] == pytest.approx(2 * PUT_USD, rel=1e-12)
         provider.shutdown()
 
 
-def test_fork_waits_for_a_reader_that_is_about_to_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sdk_after_fork, "_WAIT_S", 10.0)
-    monkeypatch.setattr(sdk_after_fork, "_impatient_until", 0.0)
+@pytest.mark.usefixtures("patient_fork")
+def test_fork_waits_for_a_reader_that_is_about_to_sleep() -> None:
     with priced_provider(region=REGION) as world:
         exporter = _SlowExporter()
         exporter.go_on.set()

@@ -16,6 +16,7 @@ from billiard.util import set_pdeathsig  # pyright: ignore[reportUnknownVariable
 import spancost._install as spancost_install
 from spancost import _last_flush
 from spancost.testing import World, priced_provider
+from tests.e2e.zero_code import wait_until
 from tests.spans import REGION
 
 
@@ -118,7 +119,7 @@ def test_flush_of_a_celery_child_outlives_the_thread_that_has_forked_it(
 
         def flush() -> None:
             flushing.touch()
-            _wait_until(lambda: not thread.exists())
+            wait_until(lambda: not thread.exists(), "the forking thread has ended")
             time.sleep(0.1)
             flushed.touch()
 
@@ -132,7 +133,7 @@ def test_flush_of_a_celery_child_outlives_the_thread_that_has_forked_it(
             finally:
                 os._exit(0)
         pids.append(pid)
-        _wait_until(flushing.exists)
+        wait_until(flushing.exists, "the child flushes")
 
     supervisor = threading.Thread(target=supervise)
     supervisor.start()
@@ -140,10 +141,3 @@ def test_flush_of_a_celery_child_outlives_the_thread_that_has_forked_it(
     _, status = os.waitpid(pids[0], 0)
     assert os.waitstatus_to_exitcode(status) == 0
     assert flushed.exists()
-
-
-def _wait_until(is_so: Callable[[], bool]) -> None:
-    until = time.monotonic() + 10.0
-    while not is_so():
-        assert time.monotonic() < until
-        time.sleep(0.005)

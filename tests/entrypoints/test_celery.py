@@ -7,9 +7,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from opentelemetry.instrumentation.celery import CeleryInstrumentor
+from redis import Redis
 
 from spancost import names
 from spancost.testing import World, priced_provider
@@ -70,10 +72,12 @@ def books(
     """
     folder = tmp_path_factory.mktemp("celery")
     is_recycled = request.param == "recycled"
+    client: Any = None
     with ExitStack() as stack:
         if is_recycled:
             redis = stack.enter_context(RedisServer(folder / "redis"))
             broker = f"redis+socket://{redis.socket}"
+            client = stack.enter_context(Redis(unix_socket_path=redis.socket))
         else:
             broker = str(folder / "broker")
             for name in ("broker", "broker-control"):
@@ -96,6 +100,8 @@ def books(
         subprocess.run(
             producer, cwd=ROOT, env={**environ, "SPANCOST_ENTRYPOINT": "send orders"}, timeout=60, check=True
         )
+        waiting = client.llen("celery") if client else len(list((folder / "broker").iterdir()))
+        assert waiting == _ORDERS + 1
         command = zero_code.under_zero_code(
             "celery", "-A", _TASKS, "worker", "-c", "2", "--without-mingle", "-l", "info"
         )

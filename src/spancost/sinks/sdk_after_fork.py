@@ -110,18 +110,21 @@ def _locks_of(provider: Any) -> Iterator[Any]:
             yield lock
 
 
+def _release_own() -> None:
+    for lock in reversed(_held.pop(threading.get_ident(), [])):
+        lock.release()
+
+
 def _in_parent() -> None:
     for provider in list(_providers):
         _open(provider)
-    for lock in reversed(_held.pop(threading.get_ident(), [])):
-        lock.release()
+    _release_own()
 
 
 def _in_child() -> None:
     """Free what was held; the gates stay until `renew`, which comes later."""
     # What this thread holds may be waited for already, by a thread that the SDK has started in here.
-    for lock in reversed(_held.pop(threading.get_ident(), [])):
-        lock.release()
+    _release_own()
     for locks in list(_held.values()):
         for lock in locks:
             lock._at_fork_reinit()
